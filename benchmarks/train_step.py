@@ -1,0 +1,110 @@
+"""What our train step costs over plain Keras `fit` of the same graph.
+
+Three models with equal weights take turns, in random order, on the same batches:
+plain Keras with summed losses, the same once more (the A/A control, whose distance
+from 1 is the noise), and ours with `Equal` balancing.
+
+    python benchmarks/train_step.py --out=benchmarks/results/train_step.json
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import statistics
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import app, flags
+
+import mtl_zoo as mtl
+from mtl_zoo.evaluation import report
+
+ROUNDS = flags.DEFINE_integer("rounds", 41, "Timed rounds, each of one fit a model.")
+STEPS = flags.DEFINE_integer("steps", 10, "Steps of one fit.")
+SIZE = flags.DEFINE_integer("image_size", 96, "Image side in pixels.")
+OUT = flags.DEFINE_string("out", "", "Where to write the figures as JSON.")
+
+
+def make_model(size: int) -> mtl.architectures.HardSharing:
+    """EfficientNet-Lite0 with a classification, a segmentation and a regression head."""
+    tasks = [
+        mtl.Task(
+            "kind",
+            mtl.heads.Classification(10, feature="stride_32"),
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        ),
+        mtl.Task(
+            "area",
+            mtl.heads.Segmentation(3, width=32),
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        ),
+        mtl.Task(
+            "count",
+            mtl.heads.Regression(1, feature="stride_32"),
+            keras.losses.MeanSquaredError(),
+        ),
+    ]
+    trunk = mtl.trunks.efficientnet_lite0(neck=mtl.trunks.FeaturePyramid(width=32))
+    model = mtl.architectures.HardSharing(trunk, tasks)
+    model.build((None, size, size, 3))
+    return model
+
+
+def make_plain(size: int) -> keras.Model:
+    """The functional twin, compiled as any Keras user would."""
+    model = make_model(size)
+    inputs = keras.Input((size, size, 3))
+    twin = keras.Model(inputs, model(inputs))
+    twin.compile(
+        keras.optimizers.Adam(1e-4), loss={t.name: t.loss for t in model.tasks}
+    )
+    return twin
+
+
+def main(argv: list[str]) -> None:
+    del argv
+    size, rng = SIZE.value, np.random.default_rng(0)
+    samples = 8 * STEPS.value
+    images = rng.uniform(0, 255, (samples, size, size, 3)).astype("float32")
+    labels = {
+        "kind": rng.integers(0, 10, samples),
+        "area": rng.integers(0, 3, (samples, size, size)),
+        "count": rng.normal(size=(samples, 1)).astype("float32"),
+    }
+    data = tf.data.Dataset.from_tensor_slices((images, labels)).batch(8).cache()
+    ours = make_model(size)
+    ours.compile(keras.optimizers.Adam(1e-4))
+    models = {"plain": make_plain(size), "control": make_plain(size), "ours": ours}
+    seconds: dict[str, list[float]] = {name: [] for name in models}
+    for round_index in range(ROUNDS.value + 2):
+        for name in random.Random(round_index).sample(list(models), len(models)):
+            start = time.perf_counter()
+            models[name].fit(data, verbose=0)
+            if round_index >= 2:  # compilation and warm-up
+                seconds[name].append(time.perf_counter() - start)
+    medians = {name: statistics.median(times) for name, times in seconds.items()}
+    ratio = medians["ours"] / medians["plain"]
+    noise = abs(medians["control"] / medians["plain"] - 1)
+    result = {
+        "command": f"python benchmarks/train_step.py --rounds={ROUNDS.value} "
+        f"--steps={STEPS.value} --image_size={size}",
+        "versions": report.versions(),
+        "device": report.device(),
+        "rounds": ROUNDS.value,
+        "milliseconds_per_step": {
+            name: 1000 * value / STEPS.value for name, value in medians.items()
+        },
+        "ratio": ratio,
+        "noise": noise,
+        "ratio_less_noise": ratio - noise,
+    }
+    print(json.dumps(result, indent=1))
+    if OUT.value:
+        report.write_json(result, OUT.value)
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,5 @@
+"""Architectures: who shares what. One file a paper."""
+
+from mtl_zoo.architectures.hard_sharing import HardSharing
+
+__all__ = ["HardSharing"]

@@ -1,0 +1,83 @@
+"""Hard parameter sharing: one trunk, one head a task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import keras
+
+from mtl_zoo.model import MultiTaskModel
+from mtl_zoo.task import Task
+from mtl_zoo.trunks.trunk import Trunk
+
+
+@keras.saving.register_keras_serializable(package="mtl_zoo")
+class HardSharing(MultiTaskModel):
+    """Every task reads the features of the one shared trunk.
+
+    Args:
+        trunk: The shared `Trunk`.
+        tasks: The tasks, in the order that all `(T, ...)` arrays follow.
+        name: Optional name of the model.
+
+    Inputs:
+        What the trunk takes.
+
+    Returns:
+        `{task name: raw output of its head}`.
+
+    Example:
+        >>> import numpy as np
+        >>> import mtl_zoo as mtl
+        >>> tasks = [
+        ...     mtl.Task(name, keras.layers.Dense(1), keras.losses.MeanSquaredError())
+        ...     for name in ("height", "age")
+        ... ]
+        >>> trunk = mtl.trunks.mlp([8])
+        >>> for task in tasks:  # a plain layer reads the last feature
+        ...     pass
+        >>> trunk.name
+        'mlp'
+
+    Reference:
+        - [Caruana, 1997](https://doi.org/10.1023/A:1007379606734)
+    """
+
+    def __init__(self, trunk: Trunk, tasks: Iterable[Task], **kwargs: Any) -> None:
+        super().__init__(tasks, **kwargs)
+        if not isinstance(trunk, Trunk):
+            raise TypeError(
+                "`trunk` must be a mtl_zoo Trunk; make one with mtl_zoo.trunks. "
+                f"Received: {trunk!r} of type {type(trunk).__name__}"
+            )
+        self.trunk = trunk
+
+    def encode(self, inputs: Any, training: bool | None = None) -> dict[str, Any]:
+        return self.trunk(inputs, training=training)
+
+    def decode(self, features: dict, training: bool | None = None) -> dict[str, Any]:
+        return {
+            task.name: task.head(features, training=training) for task in self.tasks
+        }
+
+    @property
+    def shared_variables(self) -> list[keras.Variable]:
+        return self.trunk.trainable_variables
+
+    @property
+    def last_shared_variables(self) -> list[keras.Variable]:
+        return self.trunk.last_shared_variables
+
+    def task_variables(self, name: str) -> list[keras.Variable]:
+        return self.task(name).head.trainable_variables
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        config["trunk"] = keras.saving.serialize_keras_object(self.trunk)
+        return config
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> HardSharing:
+        trunk = keras.saving.deserialize_keras_object(config["trunk"])
+        return super().from_config({**config, "trunk": trunk})

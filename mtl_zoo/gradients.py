@@ -1,0 +1,68 @@
+"""Gradients as vectors, and sums over the replicas of a distribution strategy."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+def replicas() -> int:
+    return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def sum_over_replicas(value: Any) -> Any:
+    if replicas() == 1:
+        return value
+    context = tf.distribute.get_replica_context()
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, value)
+
+
+def assign(variable: keras.Variable, value: Any) -> None:
+    """Assign the same value on every replica."""
+    if replicas() == 1:
+        variable.value.assign(value)
+        return
+
+    def update(strategy: Any, target: Any, new: Any) -> None:
+        strategy.extended.update(target, lambda v, n: v.assign(n), args=(new,))
+
+    context = tf.distribute.get_replica_context()
+    context.merge_call(update, args=(variable.value, value))
+
+
+def add(left: Any, right: Any) -> Any:
+    if left is None or right is None:
+        return right if left is None else left
+    return left + right
+
+
+def flatten(gradients: list, like: list) -> Any:
+    """Concatenate gradients as float32, zeros where one is `None`."""
+    parts = [
+        tf.zeros_like(tf.convert_to_tensor(v)) if g is None else tf.convert_to_tensor(g)
+        for g, v in zip(gradients, like, strict=True)
+    ]
+    return tf.concat([tf.cast(tf.reshape(p, [-1]), tf.float32) for p in parts], 0)
+
+
+def unflatten(vector: Any, like: list) -> list:
+    sizes = [math.prod(variable.shape) for variable in like]
+    return [
+        tf.cast(tf.reshape(part, v.shape), v.dtype)
+        for part, v in zip(tf.split(vector, sizes), like, strict=True)
+    ]
+
+
+def weighted_sum(weights: list, cotangents: list) -> list:
+    """Combine the tasks' cotangents feature by feature, `None` where all are."""
+    combined = []
+    for column in zip(*cotangents, strict=True):
+        total = None
+        for weight, cotangent in zip(weights, column, strict=True):
+            if cotangent is not None:
+                total = add(total, tf.cast(weight, cotangent.dtype) * cotangent)
+        combined.append(total)
+    return combined

@@ -1,0 +1,23 @@
+"""Heads: from the features of a trunk to the raw output of one task, and its decoding.
+
+- `Classification`, `Regression`: one answer an input.
+- `Segmentation`, `DenseRegression`: one answer a pixel.
+- `Detection`: boxes with classes and scores.
+"""
+
+from mtl_zoo.heads.classification import Classification
+from mtl_zoo.heads.dense_regression import DenseRegression
+from mtl_zoo.heads.detection import Detection, decode_boxes
+from mtl_zoo.heads.head import Head
+from mtl_zoo.heads.regression import Regression
+from mtl_zoo.heads.segmentation import Segmentation
+
+__all__ = [
+    "Classification",
+    "DenseRegression",
+    "Detection",
+    "Head",
+    "Regression",
+    "Segmentation",
+    "decode_boxes",
+]

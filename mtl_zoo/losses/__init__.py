@@ -1,0 +1,12 @@
+"""Losses that Keras lacks. Any `keras.losses.Loss` works in a task.
+
+- `BoxDetection`: the loss of `heads.Detection`.
+- `overlap`, `quality_focal`, `assign_boxes`: its parts, as functions on tensors.
+"""
+
+from mtl_zoo.losses.box_assignment import assign_boxes
+from mtl_zoo.losses.box_detection import BoxDetection
+from mtl_zoo.losses.generalized_iou import overlap
+from mtl_zoo.losses.quality_focal import quality_focal
+
+__all__ = ["BoxDetection", "assign_boxes", "overlap", "quality_focal"]

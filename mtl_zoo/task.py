@@ -1,0 +1,163 @@
+"""A task: a head, its loss and its metrics, under one name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+ROLES = ("main", "auxiliary", "adversarial")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One thing that a multi-task model predicts.
+
+    Args:
+        name: Lower-case identifier, unique in a model. It names the model's output,
+            the key of the task's label and the prefix of its logs.
+        head: Layer from the trunk's features to the task's raw output.
+        loss: A `keras.losses.Loss` whose `call(y_true, y_pred)` gives one value per
+            item, `(batch, ...)`. Its own `reduction` is not used: the model divides
+            the sum over the labelled items by their number, over the global batch.
+            A loss may define `count(y_true, y_pred)`, the number of items behind each
+            value; it defaults to one.
+        metrics: `keras.metrics.Metric` objects, updated with the label, the raw
+            output and the item weights. The first is the primary one. The objects
+            serve as templates: every compiled model makes its own copies.
+        weight: Fixed, positive factor on the loss, before any balancing.
+        role: `"main"`, `"auxiliary"` (trains, but is no result) or `"adversarial"`.
+
+    Raises:
+        TypeError: When head, loss or a metric is not of the kind named above.
+        ValueError: When name, weight or role is not allowed.
+
+    Example:
+        >>> task = Task(
+        ...     name="digit",
+        ...     head=keras.layers.Dense(10),
+        ...     loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        ...     metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
+        ... )
+        >>> task.primary_metric
+        ('digit_accuracy', 'up')
+    """
+
+    name: str
+    head: keras.layers.Layer
+    loss: keras.losses.Loss
+    metrics: Iterable[keras.metrics.Metric] = ()
+    weight: float = 1.0
+    role: str = "main"
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", str(self.name)):
+            raise ValueError(
+                "A task's name is made of lower-case letters, digits and underscores "
+                f"and starts with a letter. Received: name={self.name!r}"
+            )
+        where = f"of task {self.name!r}"
+        _check_kind(self.head, keras.layers.Layer, f"The head {where}")
+        _check_kind(
+            self.loss,
+            keras.losses.Loss,
+            f"The loss {where}",
+            hint=" Pass an object, such as keras.losses.MeanSquaredError().",
+        )
+        object.__setattr__(self, "metrics", tuple(self.metrics))
+        for metric in self.metrics:
+            _check_kind(metric, keras.metrics.Metric, f"Each metric {where}")
+        if not self.weight > 0:
+            raise ValueError(
+                f"The weight {where} must be positive. To leave a task out, leave it "
+                f"out of the model's tasks. Received: weight={self.weight}"
+            )
+        if self.role not in ROLES:
+            raise ValueError(
+                f"The role {where} must be one of {ROLES}. Received: role={self.role!r}"
+            )
+
+    @property
+    def primary_metric(self) -> tuple[str, str]:
+        """Name in the logs and direction (`"up"` or `"down"`) of the first metric.
+
+        A task without metrics is judged by its loss, where down is better.
+        """
+        for metric in self.metrics:
+            return f"{self.name}_{metric.name}", metric_direction(metric)
+        return f"{self.name}_loss", "down"
+
+    def get_config(self) -> dict[str, Any]:
+        """Return a JSON-compatible description that `from_config` reads."""
+        serialize = keras.saving.serialize_keras_object
+        return {
+            "name": self.name,
+            "head": serialize(self.head),
+            "loss": serialize(self.loss),
+            "metrics": [serialize(metric) for metric in self.metrics],
+            "weight": self.weight,
+            "role": self.role,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Task:
+        """Build a task from the result of `get_config`."""
+        deserialize = keras.saving.deserialize_keras_object
+        return cls(
+            name=config["name"],
+            head=deserialize(config["head"]),
+            loss=deserialize(config["loss"]),
+            metrics=[deserialize(metric) for metric in config["metrics"]],
+            weight=config["weight"],
+            role=config["role"],
+        )
+
+
+def metric_direction(metric: keras.metrics.Metric) -> str:
+    """Return `"up"` when larger values of `metric` are better, else `"down"`.
+
+    Our metrics state it as `direction`, those of Keras as `_direction`.
+
+    Raises:
+        ValueError: When the metric states neither.
+    """
+    direction = getattr(metric, "direction", None) or getattr(
+        metric, "_direction", None
+    )
+    if direction not in ("up", "down"):
+        raise ValueError(
+            f"The metric {metric.name!r} ({type(metric).__name__}) does not say whether "
+            "larger is better. Set its attribute `direction` to 'up' or 'down'. "
+            f"Received: direction={direction!r}"
+        )
+    return direction
+
+
+def check_tasks(tasks: Iterable[Task]) -> tuple[Task, ...]:
+    """Return `tasks` as a tuple after checking that names are unique.
+
+    Raises:
+        TypeError: When an element is not a `Task`.
+        ValueError: When there is no task or two share a name.
+    """
+    tasks = tuple(tasks)
+    for task in tasks:
+        _check_kind(task, Task, "Each element of `tasks`")
+    names = [task.name for task in tasks]
+    if not names or len(set(names)) != len(names):
+        raise ValueError(
+            "A model needs at least one task, and task names must differ. "
+            f"Received tasks named: {names}"
+        )
+    return tasks
+
+
+def _check_kind(value: Any, kind: type, what: str, hint: str = "") -> None:
+    if not isinstance(value, kind):
+        raise TypeError(
+            f"{what} must be a {kind.__module__.split('.')[0]} {kind.__name__} object."
+            f"{hint} Received: {value!r} of type {type(value).__name__}"
+        )

@@ -1,0 +1,23 @@
+"""Training: callbacks for `fit`, flags for recipes, studies over seeds."""
+
+from mtl_zoo.training.early_stopping import DeltaMEarlyStopping
+from mtl_zoo.training.flags import config_from_flags, define_flags, main
+from mtl_zoo.training.nan_guard import (
+    NonFiniteError,
+    NonFiniteLossError,
+    RaiseOnNonFiniteLoss,
+)
+from mtl_zoo.training.resume import Resume
+from mtl_zoo.training.study import study
+
+__all__ = [
+    "DeltaMEarlyStopping",
+    "NonFiniteError",
+    "NonFiniteLossError",
+    "RaiseOnNonFiniteLoss",
+    "Resume",
+    "config_from_flags",
+    "define_flags",
+    "main",
+    "study",
+]

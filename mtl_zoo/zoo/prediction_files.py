@@ -1,0 +1,196 @@
+"""Predictions for image files, written as JSON, pictures and maps."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from mtl_zoo.zoo import images
+from mtl_zoo.zoo.predictor import Predictor
+
+SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+
+# The file with all predictions; no image's own file may have this name.
+ALL = "predictions"
+
+
+class PredictionError(Exception):
+    """Images can not be read, or results not be written; nothing has been written."""
+
+
+def predict_files(
+    name_or_path: str | os.PathLike,
+    paths: Sequence[str | os.PathLike],
+    out: str | os.PathLike,
+    max_side: int | None = None,
+    min_score: float = 0.3,
+) -> int:
+    """Predict for image files and write the results into a folder.
+
+    Everything is in pixels of the original images: `predictions.json` for all of them,
+    and for each image its own JSON, a picture with the predictions drawn on it, and the
+    maps, a PNG of class numbers or else a NumPy file.
+
+    Args:
+        name_or_path: Name or path of a saved model that takes images.
+        paths: Image files, and folders, of which all images are taken.
+        out: Folder for the results, made if need be. Files of other names stay.
+        max_side: Images with a longer side are made smaller. Defaults to what the model
+            says.
+        min_score: Boxes of a lower score are left out. Defaults to `0.3`.
+
+    Returns:
+        The number of images.
+
+    Raises:
+        PredictionError: When a path does not exist, a folder has no image, an image is
+            broken, or `out` can not be written. Nothing has been written then.
+        ModelNotFoundError: When there is no such model.
+    """
+    out = Path(out)
+    files = _image_files([Path(path) for path in paths])
+    for file in files:
+        _read(file)
+    if out.resolve() in {file.parent.resolve() for file in files}:
+        raise PredictionError(
+            f"the results can not go to {str(out)!r}, where the images are; choose "
+            "another folder"
+        )
+    with _results_in(out) as folder:
+        predict = Predictor(name_or_path, max_side)
+        everything = []
+        for file, stem in zip(files, _stems(files), strict=True):
+            image = _read(file)
+            found = {
+                task: images.above(value, min_score)
+                for task, value in predict(image).items()
+            }
+            _write_picture(folder / f"{stem}.png", image, found, predict.class_names)
+            for task, value in found.items():
+                _write_maps(folder / f"{stem}.{task}", _maps(value))
+            described = {
+                "image": file.name,
+                "height": image.shape[0],
+                "width": image.shape[1],
+                "tasks": {task: _small(value) for task, value in found.items()},
+            }
+            _write_json(folder / f"{stem}.json", described)
+            everything.append(described)
+        summary = {
+            "model": os.fspath(name_or_path),
+            "class_names": predict.class_names,
+            "images": everything,
+        }
+        _write_json(folder / f"{ALL}.json", summary)
+    return len(files)
+
+
+def _image_files(paths: Sequence[Path]) -> list[Path]:
+    files = []
+    for path in paths:
+        if path.is_dir():
+            found = [p for p in path.iterdir() if p.suffix.lower() in SUFFIXES]
+            if not found:
+                raise PredictionError(f"the folder {str(path)!r} has no image in it")
+            files += sorted(found)
+        elif path.is_file():
+            files.append(path)
+        else:
+            raise PredictionError(f"there is no file or folder {str(path)!r}")
+    return files
+
+
+def _read(file: Path) -> np.ndarray:
+    try:
+        return images.read_image(file)
+    except images.ImageError as error:
+        raise PredictionError(str(error)) from None
+
+
+def _stems(files: Sequence[Path]) -> list[str]:
+    """A name for each file's results: the file's own, numbered where it is taken."""
+    stems: list[str] = []
+    for file in files:
+        name, number = file.stem, 1
+        while name in (*stems, ALL):
+            number += 1
+            name = f"{file.stem}-{number}"
+        stems.append(name)
+    return stems
+
+
+def _maps(prediction: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The part of one task's prediction that has one value a pixel."""
+    return {
+        name: value
+        for name, value in prediction.items()
+        if np.ndim(value) >= 2 and name != "boxes"
+    }
+
+
+def _small(prediction: Mapping[str, Any]) -> dict[str, Any]:
+    """The part that fits into JSON: all but maps."""
+    large = _maps(prediction)
+    return {
+        name: np.asarray(value).tolist()
+        for name, value in prediction.items()
+        if name not in large
+    }
+
+
+def _write_picture(
+    path: Path, image: np.ndarray, found: Mapping, class_names: Mapping
+) -> None:
+    from mtl_zoo.evaluation import pictures
+
+    picture = pictures.draw(image, found, class_names)
+    Image.fromarray(np.asarray(picture)).save(path)
+
+
+def _write_maps(path: Path, maps: Mapping[str, np.ndarray]) -> None:
+    """Class maps as PNG; other maps as arrays, unless a class map sums them up."""
+    classes = [value for value in maps.values() if value.dtype.kind in "iu"]
+    if classes:
+        Image.fromarray(classes[0].astype("uint8")).save(f"{path}.png")
+    elif maps:
+        np.save(f"{path}.npy", next(iter(maps.values())))
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def _results_in(out: Path) -> Iterator[Path]:
+    """Give a folder whose content moves to `out` at the end, if all goes well."""
+    existed = out.is_dir()
+    with _writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=".tmp-", dir=out))
+    try:
+        yield scratch
+        with _writing(out):
+            for file in scratch.iterdir():
+                os.replace(file, out / file.name)
+    except BaseException:
+        shutil.rmtree(scratch if existed else out, ignore_errors=True)
+        raise
+    shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise PredictionError(f"can not write to {str(path)!r}: {reason}") from error
