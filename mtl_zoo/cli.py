@@ -114,7 +114,6 @@ class PredictFlags:
     max_side: int = (
         0  # images with a longer side are made smaller; 0: as the model says
     )
-    min_score: float = 0.3  # boxes with a lower score are left out
 
 
 def predict_command(arguments: Sequence[str]) -> None:
@@ -136,9 +135,7 @@ def predict_command(arguments: Sequence[str]) -> None:
     from mtl_zoo.zoo.prediction_files import PredictionError, predict_files
 
     try:
-        done = predict_files(
-            name, paths, flags.out, flags.max_side or None, flags.min_score
-        )
+        done = predict_files(name, paths, flags.out, flags.max_side or None)
     except PredictionError as error:
         raise CommandError(str(error)) from None
     print(f"{done} image{'s' if done > 1 else ''}: see {flags.out}")
@@ -172,7 +169,7 @@ def evaluate_command(arguments: Sequence[str]) -> None:
     config, unexpected = flags.parse(recipe.Config, rest, recipe.__doc__ or "")
     if unexpected:
         raise UsageError(f"unexpected argument {unexpected[0]!r}")
-    results = recipe.evaluate(registry.load(name), config)
+    results = recipe.evaluate(registry.load(name, compile=True), config)
     _print_results(results, metrics)
 
 

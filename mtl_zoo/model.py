@@ -136,7 +136,12 @@ class MultiTaskModel(keras.Model):
             balancing.build(len(self.tasks))
         self._set_balancing(balancing)
         self.train_metrics = train_metrics
+        self.renew_metrics()
+
+    def renew_metrics(self) -> None:
+        """Copy the tasks' metrics afresh, after their settings have changed."""
         self._trackers = _Trackers(self.tasks)
+        self.train_function = self.test_function = None
 
     def _set_balancing(self, balancing: Balancing) -> None:
         """Track the balancing layer, in place of the one of an earlier compile().
@@ -155,6 +160,10 @@ class MultiTaskModel(keras.Model):
         if not self.compiled:
             return []
         return [*self._trackers.losses, *self._trackers.metrics]
+
+    def task_metrics(self, name: str) -> list[keras.metrics.Metric]:
+        """Return the metrics of a compiled model's task, which hold their state."""
+        return self._trackers.task_metrics[self.task_names.index(name)]
 
     @property
     def primary_metrics(self) -> dict[str, tuple[str, str]]:

@@ -4,11 +4,11 @@ Hard parameter sharing (Caruana, 1997) on EfficientNet-Lite0 with a feature pyra
 boxes of single nuclei and the foreground map, from microscopy images of the Data
 Science Bowl 2018. Trained on random crops, evaluated on whole images at their own
 resolution. The two finest stages of the trunk and all its batch normalisation stay
-frozen.
+frozen, as is usual for small data.
 
     python recipes/nuclei_det_seg.py                       # multi-task, one run
     python recipes/nuclei_det_seg.py --single_task=det     # a baseline, same budget
-    python recipes/nuclei_det_seg.py --compare             # all of them, metrics.json
+    python recipes/nuclei_det_seg.py --compare --seeds=0   # all of them, metrics.json
     python recipes/nuclei_det_seg.py --tiny                # a minute, to try it
 
 Results, time and device: saved_models/nuclei-efficientnet_lite0-det-seg/README.md.
@@ -16,14 +16,17 @@ Results, time and device: saved_models/nuclei-efficientnet_lite0-det-seg/README.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
+import tensorflow as tf
 
 import mtl_zoo as mtl
+from mtl_zoo import evaluation, training
 from mtl_zoo.data import nuclei
-from mtl_zoo.training import flags
 
 TASKS = ("det", "seg")
 
@@ -35,14 +38,16 @@ class Config:
     workdir: str = "runs/nuclei_det_seg"
     data_dir: str = ""  # where the archive is; empty: the folder in MTL_ZOO_DATA
     single_task: str = ""  # "det" or "seg" trains that task alone
-    epochs: int = 20
+    epochs: int = 14
     steps_per_epoch: int = 58
     batch_size: int = 8
     image_size: int = 256
     learning_rate: float = 2e-3
     weight_decay: float = 1e-4
     seed: int = 0
-    tiny: bool = False  # one minute: two short epochs, a few images
+    tiny: bool = False  # two short epochs on a few images
+    compare: bool = False  # all tasks, then each alone, for every seed of `seeds`
+    seeds: tuple[int, ...] = (0,)
 
 
 def build_model(config: Config) -> mtl.architectures.HardSharing:
@@ -50,14 +55,14 @@ def build_model(config: Config) -> mtl.architectures.HardSharing:
     det = mtl.Task(
         "det",
         mtl.heads.Detection(1, max_detections=500, class_names=["nucleus"]),
-        mtl.losses.BoxDetection(num_classes=1),
-        [mtl.evaluation.BoxF1(num_classes=1, max_detections=500, name="f1")],
+        mtl.losses.BoxDetection(),
+        [evaluation.BoxF1(max_detections=500, name="f1")],
     )
     seg = mtl.Task(
         "seg",
         mtl.heads.Segmentation(2, class_names=["background", "nucleus"]),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        [keras.metrics.IoU(2, target_class_ids=[1], sparse_y_pred=False, dtype="float32", name="iou")],
+        [evaluation.ForegroundIoU(name="iou")],
     )
     trunk = mtl.trunks.efficientnet_lite0(
         neck=mtl.trunks.FeaturePyramid(width=64), freeze_batch_norm=True
@@ -70,37 +75,85 @@ def build_model(config: Config) -> mtl.architectures.HardSharing:
     return model
 
 
-def run(config: Config) -> dict[str, Any]:
-    """Train, choose on validation, read the test split once."""
+def for_tasks(images: Any, labels: dict, weights: dict) -> tuple:
+    """Name labels and weights after the tasks."""
+    names = {"det": "boxes", "seg": "foreground"}
+    return (
+        images,
+        {task: labels[name] for task, name in names.items()},
+        {task: weights[name] for task, name in names.items()},
+    )
+
+
+def whole_images(split: str, config: Config) -> tf.data.Dataset:
+    """Images at their own resolution, one a batch."""
+    split += "[:4]" if config.tiny else ""
+    return nuclei.evaluation_batches(split, data_dir=config.data_dir or None).map(
+        for_tasks
+    )
+
+
+def train(config: Config) -> dict[str, Any]:
+    """One run: train, choose on validation, read the test split once."""
     keras.utils.set_random_seed(config.seed)
-    targets = {"det": "boxes", "seg": "foreground"}
-
-    def for_tasks(images: Any, labels: dict, weights: dict) -> tuple:
-        named = [{t: part[name] for t, name in targets.items()} for part in (labels, weights)]
-        return images, *named
-
-    data_dir = config.data_dir or None
-    train = nuclei.training_batches(
+    epochs, steps = (2, 4) if config.tiny else (config.epochs, config.steps_per_epoch)
+    crops = nuclei.training_batches(
         image_size=config.image_size,
         batch_size=config.batch_size,
         seed=config.seed,
-        data_dir=data_dir,
+        data_dir=config.data_dir or None,
     ).map(for_tasks)
-    few = "[:8]" if config.tiny else ""
-    validation, test = (
-        nuclei.evaluation_batches(split + few, data_dir=data_dir).map(for_tasks)
-        for split in ("validation", "test")
-    )
-
-    epochs, steps = (2, 8) if config.tiny else (config.epochs, config.steps_per_epoch)
+    validation = whole_images("validation", config)
     model = build_model(config)
+    schedule = keras.optimizers.schedules.CosineDecay(
+        0.0,
+        (epochs - 1) * steps,
+        warmup_target=config.learning_rate,
+        warmup_steps=steps,
+    )
     model.compile(
         keras.optimizers.AdamW(
-            keras.optimizers.schedules.CosineDecay(
-                0.0, (epochs - 1) * steps, warmup_target=config.learning_rate, warmup_steps=steps
-            ),
-            weight_decay=config.weight_decay,
-            global_clipnorm=10.0,
+            schedule, weight_decay=config.weight_decay, global_clipnorm=10.0
         )
     )
-    return flags.finish(model, train, validation, test, epochs, steps, config)
+    training.fit(
+        model,
+        crops,
+        validation,
+        epochs=epochs,
+        steps_per_epoch=steps,
+        validation_freq=2,
+        workdir=config.workdir,
+    )
+    thresholds = evaluation.choose_thresholds(model, validation)
+    model.save(Path(config.workdir) / "model.keras")
+    return {
+        "test": evaluate(model, config),
+        "directions": evaluation.directions(model),
+        "thresholds": thresholds,
+    }
+
+
+def evaluate(model: mtl.MultiTaskModel, config: Config) -> dict[str, dict]:
+    """Return the metrics on the test split."""
+    return evaluation.evaluate(model, whole_images("test", config))
+
+
+def run(config: Config) -> dict[str, Any]:
+    """One run, or the comparison with the single-task baselines."""
+    if not config.compare:
+        return train(config)
+    size = config.image_size
+    return training.study(
+        train,
+        replace(config, compare=False),
+        TASKS,
+        config.seeds,
+        recipe="nuclei_det_seg",
+        split="test",
+        example=np.zeros((1, size, size, 3), "float32"),
+    )
+
+
+if __name__ == "__main__":
+    training.main(run, Config)

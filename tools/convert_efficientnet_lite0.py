@@ -81,7 +81,7 @@ def main() -> None:
             },
         },
         "half_precision_against_float32": precision_loss(
-            *networks.values(), arguments.images
+            networks["float32"], networks["half_precision_file"], arguments.images
         ),
         "top5_on_photos": {
             name: {str(i): round(float(row[i]), 3) for i in np.argsort(-row)[:5]}

@@ -21,6 +21,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from mtl_zoo.data import archives, instances, stream
+from mtl_zoo.data.augment import cut_and_resize, jitter_colours
 from mtl_zoo.data.boxes import pad_boxes
 
 __all__ = [
@@ -35,7 +36,7 @@ __all__ = [
 
 KINDS = ("fluor_dark", "histology_color", "bright_gray")
 
-DENSE_TARGETS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+DENSE_TARGETS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
     "foreground": instances.foreground_map,
     "boundary": instances.boundary_map,
     "distance": instances.distance_map,
@@ -203,7 +204,7 @@ def training_batches(
         image, label_map, inside, magnification = _random_window(
             image, label_map, image_size, scale, keys[0]
         )
-        image = _jitter_colours(image, keys[1]) * inside[..., None]
+        image = jitter_colours(image, keys[1]) * inside[..., None]
         image, label_map, inside = _random_turn(image, label_map, inside, keys[2])
         full_areas = tf.cast(full_areas, tf.float32) * magnification**2
         shape = (image_size, image_size)
@@ -344,12 +345,8 @@ def _random_window(
     start = tf.cast(tf.stack(where[:2]) * (full - cut + 1.0), tf.int32)
     cut_size = tf.cast(cut, tf.int32)
     start = tf.minimum(start, tf.shape(label_map) - cut_size)
-    image = tf.slice(image, [*tf.unstack(start), 0], [*tf.unstack(cut_size), 3])
-    label_map = tf.slice(label_map, start, cut_size)
-
     resized = tf.cast(tf.round(cut * magnification), tf.int32)
-    image = tf.image.resize(image, resized)
-    label_map = tf.image.resize(label_map[..., None], resized, method="nearest")
+    image, label_map = cut_and_resize(image, label_map, start, cut_size, resized)
 
     rest = size - resized
     before = tf.cast(tf.stack(where[2:]) * tf.cast(rest + 1, tf.float32), tf.int32)
@@ -357,7 +354,7 @@ def _random_window(
     margins = tf.stack([before, rest - before], axis=1)
     image = tf.pad(image, tf.concat([margins, [[0, 0]]], axis=0))
     inside = tf.pad(tf.ones(resized), margins)
-    return image, tf.pad(label_map[..., 0], margins), inside, magnification
+    return image, tf.pad(label_map, margins), inside, magnification
 
 
 def _random_turn(
@@ -376,16 +373,6 @@ def _random_turn(
     return stack[..., :3], tf.cast(stack[..., 3], tf.int32), stack[..., 4]
 
 
-def _jitter_colours(image: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
-    """Brightness, contrast and, where there is colour, saturation and hue."""
-    keys = tf.unstack(tf.random.experimental.stateless_split(key, 4))
-    image = tf.image.stateless_random_hue(image / 255.0, 0.03, keys[0])
-    image = tf.image.stateless_random_saturation(image, 0.8, 1.25, keys[1])
-    image = tf.image.stateless_random_contrast(image, 0.7, 1.4, keys[2])
-    image = tf.image.stateless_random_brightness(image, 0.08, keys[3])
-    return 255.0 * tf.clip_by_value(image, 0.0, 1.0)
-
-
 def _labels(
     label_map: tf.Tensor,
     inside: tf.Tensor,
@@ -395,22 +382,18 @@ def _labels(
     full_areas: tf.Tensor | None = None,
 ) -> tuple[dict, dict]:
     """Targets and weights of one image from its instance map."""
+    label_map = tf.ensure_shape(label_map, shape)
     inside = tf.ensure_shape(inside, shape)
     labels: dict = {}
     weights: dict = {}
     for name in targets:
         if name == "boxes":
-            given = [label_map] if full_areas is None else [label_map, full_areas]
-            boxes = tf.numpy_function(instances.boxes_of, given, tf.float32)
-            boxes = tf.ensure_shape(boxes, (None, 4))
+            boxes = instances.boxes_of(label_map, full_areas)
             classes = tf.zeros(tf.shape(boxes)[:1], tf.int32)
             labels[name] = pad_boxes(boxes, classes, max_boxes)
             weights[name] = tf.ones(())
             continue
-        dtype = tf.int32 if name in ("foreground", "boundary") else tf.float32
-        label = tf.numpy_function(DENSE_TARGETS[name], [label_map], dtype)
-        channels = {"distance": (1,), "offsets": (2,)}.get(name, ())
-        labels[name] = tf.ensure_shape(label, (*shape, *channels))
+        labels[name] = DENSE_TARGETS[name](label_map)
         weights[name] = inside
         if name == "offsets":
             weights[name] = inside * tf.cast(label_map > 0, tf.float32)

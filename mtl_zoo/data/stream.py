@@ -12,9 +12,7 @@ restores it continues with byte-equal batches. Three things make that true:
   of a per-element seed, and a parallel `map` would draw from it in any order; that is
   why the pipelines here augment with `tf.image.stateless_*`.
 - Checkpoints are symbolic (`experimental_symbolic_checkpoint`): they hold the state of
-  the source, not the batches that lie in buffers. `tf.numpy_function` counts as
-  stateful in TensorFlow; the functions given to it here are pure, so the policy for
-  external state is to ignore it.
+  the source, not the batches that lie in buffers.
 """
 
 from collections.abc import Callable
@@ -76,7 +74,4 @@ def checkpointable(dataset: tf.data.Dataset) -> tf.data.Dataset:
     options = tf.data.Options()
     options.deterministic = True
     options.experimental_symbolic_checkpoint = True
-    options.experimental_external_state_policy = (
-        tf.data.experimental.ExternalStatePolicy.IGNORE
-    )
     return dataset.with_options(options)

@@ -1,6 +1,39 @@
 """Evaluation: results, delta_m against baselines, metrics.json, pictures."""
 
+from mtl_zoo.evaluation.box_f1 import BoxF1
+from mtl_zoo.evaluation.coco import CocoBoxes
+from mtl_zoo.evaluation.cost import cost
 from mtl_zoo.evaluation.delta_m import CONVENTIONS, delta_m
-from mtl_zoo.evaluation.report import check_metrics, markdown_table
+from mtl_zoo.evaluation.evaluate import directions, evaluate
+from mtl_zoo.evaluation.foreground_iou import ForegroundIoU
+from mtl_zoo.evaluation.mean_box_iou import MeanBoxIoU
+from mtl_zoo.evaluation.pictures import (
+    draw_boxes,
+    draw_mask,
+    enlarge,
+    side_by_side,
+    write_png,
+)
+from mtl_zoo.evaluation.report import check_metrics, markdown_table, write_json
+from mtl_zoo.evaluation.thresholds import choose_thresholds
 
-__all__ = ["CONVENTIONS", "check_metrics", "delta_m", "markdown_table"]
+__all__ = [
+    "CONVENTIONS",
+    "BoxF1",
+    "CocoBoxes",
+    "ForegroundIoU",
+    "MeanBoxIoU",
+    "check_metrics",
+    "choose_thresholds",
+    "cost",
+    "delta_m",
+    "directions",
+    "draw_boxes",
+    "draw_mask",
+    "enlarge",
+    "evaluate",
+    "markdown_table",
+    "side_by_side",
+    "write_json",
+    "write_png",
+]

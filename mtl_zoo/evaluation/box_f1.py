@@ -35,12 +35,12 @@ class BoxF1(keras.metrics.Metric):
         sample_weight: `(batch,)`; 0 leaves an image out. Defaults to ones.
 
     Example:
-        >>> cell = [[5.0, 10.0, 10.0, 30.0, 30.0, 20.0, 20.0, 4.0]]  # logit, box, cell
+        >>> cell = [5.0, 10.0, 10.0, 30.0, 30.0, 62.0, 62.0, 4.0]  # logit, box, cell
+        >>> boxes = [[11.0, 10.0, 30.0, 30.0], [50.0, 50.0, 60.0, 60.0]]
         >>> metric = BoxF1(score_threshold=0.5)
         >>> metric.update_state(
-        ...     {"boxes": ops.array([[[11.0, 10.0, 30.0, 30.0], [50.0, 50.0, 60.0, 60.0]]]),
-        ...      "labels": ops.array([[0, 0]])},
-        ...     ops.array([cell]),
+        ...     {"boxes": ops.array([boxes]), "labels": ops.array([[0, 0]])},
+        ...     ops.array([[cell]]),
         ... )
         >>> print(f"{float(metric.result()):.3f}")  # one of two found: 2 * 1 / (1 + 2)
         0.667
@@ -150,8 +150,10 @@ class BoxF1(keras.metrics.Metric):
 
 def is_box(boxes: Any, labels: Any) -> Any:
     """Returns which entries of padded boxes are boxes, bool `(batch, M)`."""
-    return (labels >= 0) & (boxes[..., 2] > boxes[..., 0]) & (
-        boxes[..., 3] > boxes[..., 1]
+    return (
+        (labels >= 0)
+        & (boxes[..., 2] > boxes[..., 0])
+        & (boxes[..., 3] > boxes[..., 1])
     )
 
 

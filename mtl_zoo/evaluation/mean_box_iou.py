@@ -27,11 +27,12 @@ class MeanBoxIoU(keras.metrics.Mean):
         sample_weight: `(batch,)`; 0 leaves an image out. Defaults to ones.
 
     Example:
-        >>> cell = [[5.0, 0.0, 0.0, 30.0, 20.0, 20.0, 20.0, 4.0]]  # logit, box, cell
+        >>> cell = [5.0, 0.0, 0.0, 30.0, 20.0, 62.0, 62.0, 4.0]  # logit, box, cell
+        >>> box = [0.0, 0.0, 40.0, 20.0]
         >>> metric = MeanBoxIoU()
         >>> metric.update_state(
-        ...     {"boxes": ops.array([[[0.0, 0.0, 40.0, 20.0]]]), "labels": ops.array([[0]])},
-        ...     ops.array([cell]),
+        ...     {"boxes": ops.array([[box]]), "labels": ops.array([[0]])},
+        ...     ops.array([[cell]]),
         ... )
         >>> print(f"{float(metric.result()):.2f}")
         0.75

@@ -47,8 +47,8 @@ def to_serving(
     first of their sizes.
 
     Before anything appears under its final name, every signature is loaded again and
-    compared with `model.predict_tasks`, for two batch sizes and, where the image size
-    is free, two image sizes.
+    compared with `model.predict_tasks`, traced for two batch sizes and, where the image
+    size is free, two image sizes.
 
     Args:
         model: A built model.
@@ -176,29 +176,31 @@ def _signatures(model: MultiTaskModel, inputs: dict) -> tuple[dict, bool]:
 
 
 def _batches(inputs: dict[str, np.ndarray], any_size: bool) -> list[dict]:
-    """Inputs with one row, with three and, if it is free, of another image size."""
-    first, three = (
-        {name: value[rows] for name, value in inputs.items()}
-        for rows in ([0], [0, -1, 0])
-    )
-    if not any_size:
-        return [first, three]
-    border = [(0, 0), (0, _STRIDE), (0, 0), (0, 0)]
-    taller = {name: np.pad(images, border) for name, images in first.items()}
-    return [first, three, taller]
+    """Three rows, and one row, of another image size if that is free."""
+    three = {name: value[[0, -1, 0]] for name, value in inputs.items()}
+    one = {name: value[:1] for name, value in inputs.items()}
+    if any_size:
+        border = [(0, 0), (0, _STRIDE), (0, 0), (0, 0)]
+        one = {name: np.pad(images, border) for name, images in one.items()}
+    return [three, one]
 
 
 def _trace(model: MultiTaskModel, specs: Specs) -> dict[str, Callable]:
-    # One function for the trunk, which all signatures call.
+    # The network and each head's decoding are functions of their own, traced once and
+    # called by every signature. A runtime leaves out what a signature does not ask for.
     @tf.function(autograph=False)
-    def encode(inputs: Any) -> dict[str, Any]:
-        return model.encode(_merge(inputs), training=False)
+    def network(inputs: Any) -> dict[str, Any]:
+        return model(_merge(inputs), training=False)
+
+    decoders = {
+        task.name: tf.function(task.head.decode, autograph=False)
+        for task in model.tasks
+    }
 
     def signature(names: tuple[str, ...]) -> Callable:
         def serve(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-            raw = model.decode(encode(inputs), training=False)
-            decoded = {n: model.task(n).head.decode(raw[n]) for n in names}
-            return _flat_outputs(model, decoded)
+            raw = network(inputs)
+            return _flat_outputs(model, {n: decoders[n](raw[n]) for n in names})
 
         return tf.function(serve, autograph=False).get_concrete_function(**specs)
 

@@ -33,7 +33,7 @@ class Detection(Head):
 
         num_classes  class logits
         4            the predicted box, xyxy in pixels of the input
-        3            the location: x and y of the cell's centre in pixels, and its stride
+        3            x and y of the cell's centre, and the level's stride, in pixels
 
     Args:
         num_classes: Number of classes, without background.

@@ -37,8 +37,8 @@ class Head(keras.layers.Layer):
             A tensor or a dict of tensors, batch first.
         """
         raise NotImplementedError(
-            f"A head decodes its raw output in `decode(raw)`, but {type(self).__name__} "
-            "does not define it. Write that method."
+            "A head decodes its raw output in `decode(raw)`, but "
+            f"{type(self).__name__} does not define it. Write that method."
         )
 
     def select(self, features: Mapping[str, Any], name: str) -> Any:
@@ -52,8 +52,8 @@ class Head(keras.layers.Layer):
         except KeyError:
             raise ValueError(
                 f"Head {self.name!r} needs the feature {name!r}. Received features: "
-                f"{list(features)}. Name one of those in the head's constructor, or add "
-                "the stage (or the neck) to the trunk."
+                f"{list(features)}. Name one of those in the head's constructor, or "
+                "add the stage (or the neck) to the trunk."
             ) from None
 
 

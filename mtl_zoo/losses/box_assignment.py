@@ -26,7 +26,7 @@ def assign_boxes(
     cells at most. Nothing of size boxes x cells is computed.
 
     Args:
-        boxes: Float `(batch, M, 4)`, xyxy in pixels.
+        boxes: Float `(batch, M, 4)`, xyxy in pixels, `M >= 1`.
         labels: Integer `(batch, M)`; negative where there is no box. Boxes without
             positive width and height count as none too.
         location: Float `(locations, 3)`: x and y of the centre of each cell, in pixels,

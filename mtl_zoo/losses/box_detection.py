@@ -39,8 +39,8 @@ class BoxDetection(keras.losses.Loss):
         beta: Exponent of the quality focal loss. Defaults to `2.0`.
 
     Call arguments:
-        y_true: Dict of `"boxes"`, float `(batch, M, 4)`, xyxy in pixels, and `"labels"`,
-            integer `(batch, M)`, -1 where there is no box.
+        y_true: Dict of `"boxes"`, float `(batch, M, 4)`, xyxy in pixels, and
+            `"labels"`, integer `(batch, M)`, -1 where there is no box.
         y_pred: Raw output of `heads.Detection`, float
             `(batch, locations, num_classes + 7)`.
 

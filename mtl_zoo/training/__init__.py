@@ -1,6 +1,7 @@
 """Training: callbacks for `fit`, flags for recipes, studies over seeds."""
 
 from mtl_zoo.training.early_stopping import DeltaMEarlyStopping
+from mtl_zoo.training.fit import fit
 from mtl_zoo.training.flags import config_from_flags, define_flags, main
 from mtl_zoo.training.nan_guard import (
     NonFiniteError,
@@ -18,6 +19,7 @@ __all__ = [
     "Resume",
     "config_from_flags",
     "define_flags",
+    "fit",
     "main",
     "study",
 ]

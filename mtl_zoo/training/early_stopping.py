@@ -86,11 +86,6 @@ class DeltaMEarlyStopping(keras.callbacks.Callback):
         self._epoch = epoch
         logs = {} if logs is None else logs
         if not any(name.startswith("val_") for name in logs):
-            warnings.warn(
-                f"Epoch {epoch} has no validation, so DeltaMEarlyStopping skips it. "
-                "Pass `validation_data` to fit().",
-                stacklevel=2,
-            )
             return
         values, directions = self._read(logs)
         if self.reference is None:
@@ -116,6 +111,13 @@ class DeltaMEarlyStopping(keras.callbacks.Callback):
 
     def on_train_end(self, logs: dict | None = None) -> None:
         """Bring back the weights of the best epoch."""
+        if self.best_epoch is None:
+            warnings.warn(
+                "DeltaMEarlyStopping never saw a validation with a finite primary "
+                "metric other than 0 for every task, so it did nothing. Pass `validation_data` to "
+                "fit(), or train longer.",
+                stacklevel=2,
+            )
         if self._best_weights:
             self.model.set_weights(self._best_weights)
 

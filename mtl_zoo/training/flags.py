@@ -24,7 +24,7 @@ USAGE_ERROR = 2
 
 _T = TypeVar("_T")
 
-_DEFINE = {
+_DEFINE: dict[type, Callable[..., Any]] = {
     bool: absl_flags.DEFINE_bool,
     int: absl_flags.DEFINE_integer,
     float: absl_flags.DEFINE_float,
@@ -70,8 +70,8 @@ def define_flags(
     for field in dataclasses.fields(config):
         if field.default is dataclasses.MISSING:
             raise ValueError(
-                f"Every field of {config.__name__} needs a plain default, so that the "
-                f"recipe runs without flags. Received none for {field.name!r}."
+                "Every field needs a plain default, so that the recipe runs without "
+                f"flags. Received none for {config.__name__}.{field.name}."
             )
         # absl says "(no help available)" for an empty text.
         kind, text = types[field.name], comments.get(field.name, " ")
@@ -122,6 +122,7 @@ def main(
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     text = inspect.getdoc(inspect.getmodule(run)) or ""
+    settings: Any
     settings, rest = parse(config, arguments, text)
     if rest:
         fail(f"Unexpected argument: {rest[0]!r}")

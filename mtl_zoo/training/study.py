@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -13,6 +14,7 @@ from typing import Any
 import keras
 
 from mtl_zoo.evaluation import report
+from mtl_zoo.evaluation.cost import cost
 from mtl_zoo.evaluation.delta_m import CONVENTIONS, delta_m
 
 MULTI_TASK = "multi_task"
@@ -25,27 +27,25 @@ def study(
     seeds: Sequence[int],
     *,
     recipe: str,
-    command: str,
     split: str,
-    cost: Callable[[dict[str, str]], dict] | None = None,
+    example: Any,
 ) -> dict[str, Any]:
     """Run a recipe for every seed with all tasks, then with each task alone.
 
     All runs share code, budget and data; a run that is already done is read back from
-    its folder, so that an interrupted study goes on where it stopped.
+    its folder, so that an interrupted study goes on where it stopped. The cost of the
+    models of the first seed is measured at the end (`mtl_zoo.evaluation.cost`).
 
     Args:
         run: The recipe: takes a config with `workdir`, `seed` and `single_task`, and
             returns `{"test": {task: {metric: value}}, "directions": {task: {metric:
-            "up" | "down"}}, ...}`.
+            "up" | "down"}}, ...}` after saving `workdir/model.keras`.
         config: The recipe's configuration; `workdir` becomes the study's folder.
         tasks: Names of the tasks that also train alone.
         seeds: One run of each kind a seed.
         recipe: Name of the recipe, for the record.
-        command: The command that makes this study, for the record.
         split: The split that `run` reports on, for the record.
-        cost: Optional measurement on the saved models of the first seed; takes
-            `{"multi_task" or task: folder}`.
+        example: One batch of inputs to measure latency with.
 
     Returns:
         The content of `metrics.json`; see `mtl_zoo.evaluation.report`.
@@ -78,7 +78,7 @@ def study(
     all_runs = [one for by_name in runs.values() for one in by_name.values()]
     metrics = {
         "recipe": recipe,
-        "command": command,
+        "command": " ".join(["python", f"recipes/{recipe}.py", *sys.argv[1:]]),
         "commit": report.commit(),
         "versions": report.versions(),
         "device": report.device(),
@@ -95,22 +95,30 @@ def study(
                 name: report.spread([runs[seed][name]["wall_time_s"] for seed in seeds])
                 for name in (MULTI_TASK, *tasks)
             },
+            **cost(*_models(base, seeds[0], tasks), example),
         },
     }
-    if cost is not None:
-        folders = {
-            name: str(base / f"{name}-seed{seeds[0]}") for name in (MULTI_TASK, *tasks)
-        }
-        metrics["cost"].update(cost(folders))
     report.check_metrics(metrics)
     report.write_json(metrics, base / "metrics.json")
     return metrics
+
+
+def _models(
+    base: Path, seed: int, tasks: Sequence[str]
+) -> tuple[keras.Model, dict[str, keras.Model]]:
+    """Load the multi-task model and the single-task models of a seed."""
+    multi_task, *single = (
+        keras.saving.load_model(base / f"{name}-seed{seed}" / "model.keras")
+        for name in (MULTI_TASK, *tasks)
+    )
+    return multi_task, dict(zip(tasks, single, strict=True))
 
 
 def _run_once(run: Callable[[Any], dict], config: Any) -> dict:
     """Return the result of a run, from its folder if it is done and of this config."""
     path = Path(config.workdir) / "result.json"
     settings = {k: v for k, v in vars(config).items() if k != "workdir"}
+    settings = json.loads(json.dumps(settings))  # lists for tuples, as in the file
     if path.exists():
         done = json.loads(path.read_text())
         if done["config"] != settings:
@@ -122,7 +130,7 @@ def _run_once(run: Callable[[Any], dict], config: Any) -> dict:
     keras.backend.clear_session()
     start = time.perf_counter()
     result = {**run(config), "config": settings}
-    result.setdefault("wall_time_s", time.perf_counter() - start)
+    result["wall_time_s"] = time.perf_counter() - start
     os.makedirs(config.workdir, exist_ok=True)
     report.write_json(result, path)
     return result

@@ -27,7 +27,7 @@ In Python, as a Keras model that predicts, and that can be trained further:
 import mtl_zoo as mtl
 
 model = mtl.load("{name}")
-outputs = model.predict_tasks({python})
+outputs = model.predict_tasks(inputs)  # {python}
 ```
 
 With TensorFlow Serving, which needs neither Keras nor this package:
@@ -90,10 +90,10 @@ def render(
     rows += [[f"`{key}`", "output", text] for key, text in outputs.items()]
     use = _USE.format(
         name=name,
-        python="images  # (batch, height, width, 3), RGB, 0 to 255\n"
+        python="RGB images (batch, height, width, 3), 0 to 255"
         if images
-        else "inputs",
-        json="[<rows of pixels [r, g, b], 0 to 255>]" if images else "[...]",
+        else "a batch",
+        json="[<image as nested lists: rows of pixels [r, g, b]>]" if images else "[]",
         interface=table(["Name", "", "What"], rows),
     )
     sample = "![A picture with the model's predictions drawn on it](sample.png)"

@@ -133,14 +133,6 @@ def restore(outputs: Mapping[str, np.ndarray], placement: Placement) -> dict[str
     return {name: _restore_map(value, placement) for name, value in outputs.items()}
 
 
-def above(outputs: Mapping[str, Any], min_score: float) -> dict[str, Any]:
-    """Drop the boxes of lower score, if the outputs of a task are boxes."""
-    if "boxes" not in outputs or "scores" not in outputs:
-        return dict(outputs)
-    keep = outputs["scores"] >= min_score
-    return {name: value[keep] for name, value in outputs.items()}
-
-
 def _restore_boxes(outputs: Mapping[str, np.ndarray], placement: Placement) -> dict:
     (height, width), (inner_height, inner_width) = placement.size, placement.content
     boxes = outputs["boxes"]

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from mtl_zoo.evaluation import pictures
 from mtl_zoo.zoo import images
 from mtl_zoo.zoo.predictor import Predictor
 
@@ -32,7 +33,6 @@ def predict_files(
     paths: Sequence[str | os.PathLike],
     out: str | os.PathLike,
     max_side: int | None = None,
-    min_score: float = 0.3,
 ) -> int:
     """Predict for image files and write the results into a folder.
 
@@ -46,7 +46,6 @@ def predict_files(
         out: Folder for the results, made if need be. Files of other names stay.
         max_side: Images with a longer side are made smaller. Defaults to what the model
             says.
-        min_score: Boxes of a lower score are left out. Defaults to `0.3`.
 
     Returns:
         The number of images.
@@ -70,11 +69,10 @@ def predict_files(
         everything = []
         for file, stem in zip(files, _stems(files), strict=True):
             image = _read(file)
-            found = {
-                task: images.above(value, min_score)
-                for task, value in predict(image).items()
-            }
-            _write_picture(folder / f"{stem}.png", image, found, predict.class_names)
+            found = predict(image)
+            pictures.write_png(
+                _draw(image, found, predict.class_names), folder / f"{stem}.png"
+            )
             for task, value in found.items():
                 _write_maps(folder / f"{stem}.{task}", _maps(value))
             described = {
@@ -147,13 +145,32 @@ def _small(prediction: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _write_picture(
-    path: Path, image: np.ndarray, found: Mapping, class_names: Mapping
-) -> None:
-    from mtl_zoo.evaluation import pictures
-
-    picture = pictures.draw(image, found, class_names)
-    Image.fromarray(np.asarray(picture)).save(path)
+def _draw(
+    image: np.ndarray,
+    found: Mapping[str, Mapping[str, Any]],
+    class_names: Mapping[str, Sequence[str]],
+) -> np.ndarray:
+    """Masks, boxes above them, and the labels of whole images as a title."""
+    picture, title = pictures.enlarge(image), []
+    factor = len(picture) // len(image)
+    for value in found.values():
+        if "label_map" in value:
+            mask = pictures.enlarge(value["label_map"])
+            picture = pictures.draw_mask(picture, mask)
+    for task, value in found.items():
+        names = class_names.get(task)
+        if "boxes" in value:
+            picture = pictures.draw_boxes(
+                picture,
+                value["boxes"] * factor,
+                value.get("labels"),
+                value.get("scores"),
+                names,
+            )
+        if "label" in value:
+            label = int(value["label"])
+            title.append(f"{task}: {names[label] if names else label}")
+    return pictures.side_by_side([picture], [", ".join(title)]) if title else picture
 
 
 def _write_maps(path: Path, maps: Mapping[str, np.ndarray]) -> None:

@@ -16,10 +16,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from mtl_zoo.evaluation import directions
 from mtl_zoo.evaluation.report import check_metrics, format_spread
 from mtl_zoo.export.serving import DEFAULT_SIGNATURE, named_inputs, to_serving
 from mtl_zoo.model import MultiTaskModel
-from mtl_zoo.task import metric_direction
 from mtl_zoo.zoo import card as cards
 from mtl_zoo.zoo.images import NATIVE, check_preprocessing
 from mtl_zoo.zoo.registry import list_models
@@ -127,7 +127,7 @@ def save(
             metrics,
             inputs,
             outputs,
-            _directions(model),
+            directions(model),
             picture=sample is not None,
         )
         for file, text in texts.items():
@@ -214,13 +214,6 @@ def _describe(spec: Any) -> str:
         *("any" if size is None else str(size) for size in spec.shape[1:]),
     ]
     return f"{spec.dtype.name} ({', '.join(sizes)})"
-
-
-def _directions(model: MultiTaskModel) -> dict[str, dict[str, str]]:
-    return {
-        task.name: {metric.name: metric_direction(metric) for metric in task.metrics}
-        for task in model.tasks
-    }
 
 
 def _check_portable(file: str, text: str) -> None:

@@ -150,7 +150,8 @@ def test_graph_of_any_size_equals_eager(name):
     head(features())
     anything = tf.TensorSpec((None, None, None, 4))
     graph = tf.function(
-        lambda f: head.decode(head(f)), input_signature=[dict.fromkeys(PYRAMID, anything)]
+        lambda f: head.decode(head(f)),
+        input_signature=[dict.fromkeys(PYRAMID, anything)],
     )
     for size in ((32, 48), (64, 16)):
         inputs = features(*size)

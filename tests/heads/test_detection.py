@@ -30,8 +30,10 @@ def test_start_by_hand():
     raw = np.array(head(x))[0]
     np.testing.assert_allclose(
         raw[:, 5:],
-        [(2, 2, 4), (6, 2, 4), (10, 2, 4), (2, 6, 4), (6, 6, 4), (10, 6, 4)]
-        + [(4, 4, 8), (12, 4, 8)],
+        [
+            *[(2, 2, 4), (6, 2, 4), (10, 2, 4), (2, 6, 4), (6, 6, 4), (10, 6, 4)],
+            *[(4, 4, 8), (12, 4, 8)],
+        ],
     )
     np.testing.assert_allclose(raw[:, 0], -np.log(99), rtol=1e-6)
     side = np.log1p(np.exp(2.0)) * raw[:, 7:] * np.float64([[1]] * 6 + [[0.5]] * 2)

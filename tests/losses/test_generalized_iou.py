@@ -46,13 +46,15 @@ def test_properties():
     np.testing.assert_allclose(shifted_and_scaled, (iou, giou), rtol=1e-10, atol=1e-12)
 
 
-def test_apart_boxes_are_pulled_together():
-    target = tf.constant([0.0, 0.0, 1.0, 1.0])
-    box = tf.Variable([5.0, 0.0, 6.0, 1.0])
+def test_apart_boxes_are_pulled_together_by_hand():
+    # GIoU = U / C - 1 with U = 1 + (x2 - x1) = 2 and C = x2 = 6. By x1: -1 / C; by x2:
+    # (C - U) / C^2. So the box grows towards the target, and its centre moves there.
+    target = tf.constant([0.0, 0.0, 1.0, 1.0], tf.float64)
+    box = tf.Variable([5.0, 0.0, 6.0, 1.0], dtype=tf.float64)
     with tf.GradientTape() as tape:
         loss = 1.0 - overlap(target, box)[1]
     gradient = tape.gradient(loss, box).numpy()
-    assert gradient[0] > 0 and gradient[2] > 0  # both sides move left
+    np.testing.assert_allclose(gradient[[0, 2]], [1 / 6, -4 / 36], rtol=1e-12)
 
 
 def test_gradient_is_finite_without_area():

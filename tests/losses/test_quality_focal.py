@@ -11,9 +11,7 @@ def test_numpy_float64_eq_2():
     y, x = rng.uniform(0, 1, 100), rng.normal(0, 3, 100)
     s = 1 / (1 + np.exp(-x))
     for beta in (1.0, 2.0, 2.5):
-        expected = -(np.abs(y - s) ** beta) * (
-            (1 - y) * np.log(1 - s) + y * np.log(s)
-        )
+        expected = -(np.abs(y - s) ** beta) * ((1 - y) * np.log(1 - s) + y * np.log(s))
         got = quality_focal(ops.array(y), ops.array(x), beta)
         np.testing.assert_allclose(got, expected, rtol=1e-10)
 

@@ -131,11 +131,19 @@ def test_in_fit_with_a_real_model():
     assert set(stop.reference) == {"kind", "size", "colour"}
 
 
-def test_missing_validation_and_missing_metric():
+def test_epochs_without_validation_are_skipped_and_a_run_without_any_warns():
+    stop = mtl.training.DeltaMEarlyStopping(patience=1)
+    stop.set_model(FakeModel())
+    for epoch in range(3):
+        stop.on_epoch_end(epoch, {"loss": 1.0})
+    assert not stop.stopped
+    with pytest.warns(UserWarning, match="validation_data"):
+        stop.on_train_end()
+
+
+def test_missing_metric():
     stop = mtl.training.DeltaMEarlyStopping()
     stop.set_model(FakeModel())
-    with pytest.warns(UserWarning, match="validation_data"):
-        stop.on_epoch_end(0, {"loss": 1.0})
     with pytest.raises(ValueError, match="'val_size_mae'"):
         stop.on_epoch_end(0, {"val_kind_accuracy": 1.0})
 

@@ -1,11 +1,15 @@
 """Flags from a dataclass."""
 
 import dataclasses
+import subprocess
+import sys
+import textwrap
+from typing import Literal
 
 import pytest
-from absl import flags
+from absl import flags as absl_flags
 
-from mtl_zoo.training.flags import config_from_flags, define_flags
+from mtl_zoo.training.flags import config_from_flags, define_flags, parse
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,45 +17,89 @@ class Config:
     """A recipe's settings, with all types."""
 
     epochs: int = 20
-    learning_rate: float = dataclasses.field(
-        default=1e-3, metadata={"help": "Peak learning rate."}
-    )
+    learning_rate: float = 1e-3  # peak learning rate
     tiny: bool = False
-    workdir: str = ""
-    tasks: tuple[str, ...] = ("boxes", "mask")
-
-
-def parse(*arguments):
-    values = flags.FlagValues()
-    define_flags(Config, values)
-    values(["recipe.py", *arguments])
-    return config_from_flags(Config, values), values
+    workdir: str = ""  # where, e.g. runs/#1
+    seeds: tuple[int, ...] = (0, 1)
+    tasks: tuple[str, ...] = ()
+    method: Literal["equal", "pcgrad"] = "equal"
 
 
 def test_defaults():
-    assert parse()[0] == Config()
+    assert parse(Config, []) == (Config(), [])
 
 
 def test_every_type_is_read():
-    config, _ = parse(
-        "--epochs=3", "--learning_rate=0.5", "--tiny", "--workdir=w", "--tasks=a,b"
+    config, rest = parse(
+        Config,
+        [
+            "--epochs=3",
+            "--learning_rate=0.5",
+            "--tiny",
+            "--workdir",
+            "w",
+            "--seeds=4,5,6",
+            "--tasks=a,b",
+            "--method=pcgrad",
+        ],
     )
-    assert config == Config(3, 0.5, True, "w", ("a", "b"))
-    assert type(config.epochs) is int
-    assert parse("--notiny")[0].tiny is False
+    assert config == Config(3, 0.5, True, "w", (4, 5, 6), ("a", "b"), "pcgrad")
+    assert type(config.epochs) is int and type(config.seeds[0]) is int
+    assert rest == []
 
 
-def test_help():
-    _, values = parse()
-    assert values["learning_rate"].help == "Peak learning rate."
-    assert values["workdir"].help == "workdir"
+def test_negated_and_empty_values():
+    assert parse(Config, ["--notiny", "--seeds="])[0] == Config(seeds=())
 
 
-def test_wrong_value_and_unknown_flag():
-    with pytest.raises(flags.IllegalFlagValueError):
-        parse("--epochs=many")
-    with pytest.raises(flags.UnrecognizedFlagError, match="epoch_count"):
-        parse("--epoch_count=3")
+def test_positional_arguments_may_stand_anywhere():
+    config, rest = parse(Config, ["a", "--epochs=3", "b"])
+    assert (config.epochs, rest) == (3, ["a", "b"])
+
+
+def test_comments_beside_fields_are_the_help():
+    values = absl_flags.FlagValues()
+    define_flags(Config, values)
+    assert values["learning_rate"].help == "peak learning rate"
+    assert values["workdir"].help == "where, e.g. runs/#1"
+
+
+def test_global_flags_by_default():
+    @dataclasses.dataclass(frozen=True)
+    class Other:
+        a_flag_of_this_test: int = 1
+
+    define_flags(Other)
+    assert "a_flag_of_this_test" in absl_flags.FLAGS
+    absl_flags.FLAGS.mark_as_parsed()
+    assert config_from_flags(Other) == Other(1)
+    del absl_flags.FLAGS.a_flag_of_this_test
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--epochs=many", "--epochs=many"),
+        ("--epoch_count=3", "epoch_count"),
+        ("--seeds=1,b", "--seeds=1,b"),
+        ("--method=best", "<equal|pcgrad>"),
+    ],
+)
+def test_wrong_usage_exits_with_2_and_one_line(argument, message, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        parse(Config, [argument])
+    error = capsys.readouterr().err
+    assert stopped.value.code == 2
+    assert message in error and error.count("\n") == 1
+
+
+def test_help_shows_description_flags_and_defaults(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        parse(Config, ["--epochs=3", "--help"], "What this recipe shows.")
+    text = capsys.readouterr().out
+    assert stopped.value.code == 0
+    assert text.startswith("What this recipe shows.")
+    assert "--epochs='20'" in text and "peak learning rate" in text
 
 
 def test_fields_that_cannot_be_flags():
@@ -64,6 +112,47 @@ def test_fields_that_cannot_be_flags():
         size: complex = 1j
 
     with pytest.raises(ValueError, match=r"Nested\.sizes"):
-        define_flags(Nested, flags.FlagValues())
+        define_flags(Nested, absl_flags.FlagValues())
     with pytest.raises(TypeError, match=r"Odd\.size"):
-        define_flags(Odd, flags.FlagValues())
+        define_flags(Odd, absl_flags.FlagValues())
+    with pytest.raises(TypeError, match="Expected a dataclass"):
+        define_flags(dict, absl_flags.FlagValues())
+
+
+def test_main_runs_a_recipe_and_prints_its_result(tmp_path):
+    recipe = tmp_path / "recipe.py"
+    recipe.write_text(
+        textwrap.dedent(
+            '''
+            """Shows something."""
+            from __future__ import annotations
+            from dataclasses import dataclass
+            from mtl_zoo.training import flags
+
+            @dataclass(frozen=True)
+            class Config:
+                epochs: int = 20  # passes over the data
+
+            def run(config):
+                return {"task": {"metric": config.epochs / 2}}
+
+            if __name__ == "__main__":
+                flags.main(run, Config)
+            '''
+        )
+    )
+
+    def run(*arguments):
+        return subprocess.run(
+            [sys.executable, recipe, *arguments], capture_output=True, text=True
+        )
+
+    done = run("--epochs=3")
+    assert (done.returncode, done.stdout) == (
+        0,
+        '{\n "task": {\n  "metric": 1.5\n }\n}\n',
+    )
+    wrong = run("epochs=3")
+    assert wrong.returncode == 2 and "epochs=3" in wrong.stderr.splitlines()[-1]
+    text = run("--help").stdout
+    assert "Shows something." in text and "passes over the data" in text
