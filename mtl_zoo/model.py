@@ -172,6 +172,8 @@ class MultiTaskModel(keras.Model):
 
     def train_step(self, data: Any) -> dict[str, Any]:
         inputs, labels, weights = _unpack(data)
+        if not self.built:
+            self.build(keras.tree.map_structure(lambda x: tuple(x.shape), inputs))
         gradients_of = (
             self._gradients_of_loss
             if isinstance(self.balancing, LossBalancing)

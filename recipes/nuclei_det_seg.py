@@ -60,7 +60,9 @@ def build_model(config: Config) -> mtl.architectures.HardSharing:
     )
     seg = mtl.Task(
         "seg",
-        mtl.heads.Segmentation(2, class_names=["background", "nucleus"]),
+        mtl.heads.Segmentation(
+            2, detail="stride_2", class_names=["background", "nucleus"]
+        ),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         [evaluation.ForegroundIoU(name="iou")],
     )

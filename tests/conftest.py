@@ -5,6 +5,9 @@ import random
 import sys
 from pathlib import Path
 
+import numpy as np
+import pytest
+
 # Read when TensorFlow is first imported; processes that tests start inherit them.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
@@ -12,9 +15,6 @@ for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREAD
     os.environ.setdefault(name, "1")
 paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
-
-import numpy as np
-import pytest
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -41,3 +41,41 @@ def _seeded() -> None:
         import keras
 
         keras.utils.set_random_seed(0)
+
+
+@pytest.fixture(scope="session")
+def network():
+    """A tiny vision model, the one that `saved` holds."""
+    from tests.zoo import tiny
+
+    return tiny.model()
+
+
+@pytest.fixture(scope="session")
+def saved(network, tmp_path_factory):
+    """A folder of saved models with one in it, called `tiny.NAME`."""
+    from PIL import Image
+
+    import mtl_zoo as mtl
+    from tests.zoo import tiny
+
+    folder = tmp_path_factory.mktemp("saved_models")
+    picture = folder.parent / "picture.png"
+    Image.fromarray(tiny.images()[0]).save(picture)
+    mtl.zoo.save(
+        network,
+        tiny.NAME,
+        folder,
+        card=tiny.CARD,
+        metrics=tiny.metrics(),
+        example=tiny.images(),
+        sample=picture,
+    )
+    return folder
+
+
+@pytest.fixture
+def saved_models(saved, monkeypatch):
+    """The same, as the folder in which names are looked up."""
+    monkeypatch.setenv("MTL_ZOO_SAVED_MODELS", str(saved))
+    return saved

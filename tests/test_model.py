@@ -188,6 +188,17 @@ def test_extra_labels_are_ignored_and_missing_ones_named():
         model.fit(x, labels, verbose=0)
 
 
+@pytest.mark.parametrize("weights", [None, {"size": np.ones(32, "float32")}])
+def test_fit_builds_an_unbuilt_model(weights):
+    keras.utils.set_random_seed(1)
+    trunk = mtl.trunks.mlp([16, 8], activation="tanh")
+    model = mtl.architectures.HardSharing(trunk, fakes.tasks())
+    model.compile(keras.optimizers.SGD(0.1))
+    model.fit(fakes.batches(weights=weights), verbose=0)
+    built = fakes.model()
+    assert len(model.trainable_variables) == len(built.trainable_variables) > 0
+
+
 def test_every_trainable_weight_gets_a_gradient():
     model = fakes.model()
     before = weights_of(model)

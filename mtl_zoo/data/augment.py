@@ -40,9 +40,12 @@ def jitter_colours(
     hue: float = 0.03,
     saturation: float = 1.25,
     contrast: float = 1.4,
-    brightness: float = 0.08,
+    brightness: float = 1.25,
 ) -> tf.Tensor:
     """Changes hue, saturation, contrast and brightness at random.
+
+    Brightness is a factor, not a shift: a fluorescence image whose nuclei reach 20 of
+    255 would lose them to a shift.
 
     Args:
         image: float32 `(height, width, 3)` in 0..255.
@@ -50,7 +53,7 @@ def jitter_colours(
         hue: Largest shift, as a share of the colour circle. Grey stays grey.
         saturation: Factors lie between `1 / saturation` and `saturation`.
         contrast: Factors lie between `1 / contrast` and `contrast`.
-        brightness: Largest shift, as a share of 255.
+        brightness: Factors lie between `1 / brightness` and `brightness`.
 
     Returns:
         float32 `(height, width, 3)` in 0..255.
@@ -61,5 +64,5 @@ def jitter_colours(
         image, 1.0 / saturation, saturation, keys[1]
     )
     image = tf.image.stateless_random_contrast(image, 1 / contrast, contrast, keys[2])
-    image = tf.image.stateless_random_brightness(image, brightness, keys[3])
-    return 255.0 * tf.clip_by_value(image, 0.0, 1.0)
+    light = tf.random.stateless_uniform((), keys[3], 1 / brightness, brightness)
+    return 255.0 * tf.clip_by_value(light * image, 0.0, 1.0)

@@ -14,6 +14,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import struct
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -23,6 +24,7 @@ import tensorflow_datasets as tfds
 from mtl_zoo.data import archives, instances, stream
 from mtl_zoo.data.augment import cut_and_resize, jitter_colours
 from mtl_zoo.data.boxes import pad_boxes
+from mtl_zoo.data.targets import check_targets
 
 __all__ = [
     "TARGETS",
@@ -61,7 +63,7 @@ class Dsb2018Nuclei(tfds.core.GeneratorBasedBuilder):
     name = "dsb2018_nuclei"
     code_path = None  # Nothing is downloaded, so there is no file of checksums.
     VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "Stage 1 training images with the masks fixed."}  # noqa: RUF012
+    RELEASE_NOTES = {"1.0.0": "Stage 1 training images with the masks fixed."}
 
     def __init__(self, *, source: os.PathLike | None = None, **kwargs):
         self._source = source
@@ -146,7 +148,9 @@ def load(
     return builder.as_dataset(split=split, shuffle_files=False)
 
 
-def num_examples(split: str = "train", data_dir=None) -> int:
+def num_examples(
+    split: str = "train", data_dir: str | os.PathLike | None = None
+) -> int:
     """Number of images of a split."""
     builder = archives.prepared(Dsb2018Nuclei, data_dir)
     return builder.info.splits[split].num_examples
@@ -193,27 +197,34 @@ def training_batches(
         ValueError: If a target is unknown or an image holds more than `max_boxes`.
         DataNotFoundError: If the archive is not there.
     """
-    _check_targets(targets)
+    check_targets(targets, TARGETS)
     examples = _Encoded.of(split, data_dir)
     examples.check_counts(max_boxes)
 
     def example(index: tf.Tensor, seed: tf.Tensor):
         image, label_map = examples.decode(index)
-        full_areas = tf.math.bincount(label_map)
-        keys = tf.unstack(tf.random.experimental.stateless_split(seed, 3))
-        image, label_map, inside, magnification = _random_window(
+        full_areas = tf.math.bincount(label_map, dtype=tf.float32)
+        keys = tf.unstack(tf.random.experimental.stateless_split(seed, 4))
+        image, label_map, magnification = _random_window(
             image, label_map, image_size, scale, keys[0]
         )
-        image = jitter_colours(image, keys[1]) * inside[..., None]
-        image, label_map, inside = _random_turn(image, label_map, inside, keys[2])
-        full_areas = tf.cast(full_areas, tf.float32) * magnification**2
-        shape = (image_size, image_size)
-        image = tf.ensure_shape(image, (*shape, 3))
-        return image, *_labels(
-            label_map, inside, targets, max_boxes, shape, full_areas
+        image, label_map = _random_turn(image, label_map, keys[1])
+        image = jitter_colours(image, keys[2])
+        rest = image_size - tf.shape(label_map)
+        before = _random_integers(rest + 1, keys[3])
+        return _padded_element(
+            image,
+            label_map,
+            margins=tf.stack([before, rest - before], axis=1),
+            shape=(image_size, image_size),
+            targets=targets,
+            max_boxes=max_boxes,
+            full_areas=full_areas * magnification**2,
         )
 
-    indices = stream.training_stream(examples.number, seed)
+    windows = tf.constant(examples.windows(image_size))
+    indices = stream.training_stream(len(windows), seed)
+    indices = indices.map(lambda i, seed: (windows[i], seed))
     return stream.batches(indices, example, batch_size, drop_remainder=True)
 
 
@@ -246,18 +257,21 @@ def evaluation_batches(
         ValueError: If a target is unknown or an image holds more than `max_boxes`.
         DataNotFoundError: If the archive is not there.
     """
-    _check_targets(targets)
+    check_targets(targets, TARGETS)
     examples = _Encoded.of(split, data_dir)
     examples.check_counts(max_boxes)
 
     def example(index: tf.Tensor):
         image, label_map = examples.decode(index)
-        height, width = tf.unstack(tf.shape(label_map))
-        bottom, right = -height % multiple, -width % multiple
-        image = tf.pad(image, [[0, bottom], [0, right], [0, 0]])
-        inside = tf.pad(tf.ones_like(label_map, tf.float32), [[0, bottom], [0, right]])
-        label_map = tf.pad(label_map, [[0, bottom], [0, right]])
-        return image, *_labels(label_map, inside, targets, max_boxes, (None, None))
+        rest = -tf.shape(label_map) % multiple
+        return _padded_element(
+            image,
+            label_map,
+            margins=tf.stack([tf.zeros_like(rest), rest], axis=1),
+            shape=(None, None),
+            targets=targets,
+            max_boxes=max_boxes,
+        )
 
     indices = tf.data.Dataset.range(examples.number)
     return stream.batches(indices, example, batch_size=1)
@@ -293,6 +307,16 @@ class _Encoded:
     def number(self) -> int:
         return len(self.ids)
 
+    def windows(self, size: int) -> np.ndarray:
+        """Indices of images, each as often as windows of `size` fit in its area.
+
+        So that an epoch sees every pixel about equally often: metrics are pooled over
+        pixels and boxes, and images differ in area by a factor of 22.
+        """
+        areas = [np.prod(_png_size(image.numpy())) for image in self.instances]
+        times = np.maximum(np.rint(np.array(areas) / size**2), 1).astype(int)
+        return np.repeat(np.arange(self.number), times)
+
     def check_counts(self, max_boxes: int) -> None:
         most = int(self.counts.max())
         if most > max_boxes:
@@ -307,19 +331,13 @@ class _Encoded:
         image = tf.io.decode_image(
             self.images[index], channels=3, expand_animations=False
         )
-        label_map = tf.io.decode_png(
-            self.instances[index], channels=1, dtype=tf.uint16
-        )
+        label_map = tf.io.decode_png(self.instances[index], channels=1, dtype=tf.uint16)
         return tf.cast(image, tf.float32), tf.cast(label_map[..., 0], tf.int32)
 
 
-def _check_targets(targets: Sequence[str]) -> None:
-    unknown = set(targets) - set(TARGETS)
-    if unknown or not targets:
-        raise ValueError(
-            f"Expected one or more of the targets {TARGETS}. "
-            f"Received: targets={tuple(targets)}"
-        )
+def _png_size(png: bytes) -> tuple[int, int]:
+    """Returns width and height from the header of a PNG file (its IHDR chunk)."""
+    return struct.unpack(">II", png[16:24])
 
 
 def _random_window(
@@ -328,73 +346,91 @@ def _random_window(
     size: int,
     scale: tuple[float, float],
     key: tf.Tensor,
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Cuts a window of side `size / magnification` and resizes it to `size`.
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Cuts a window of side `size / magnification` and magnifies it.
 
     Returns:
-        Image, instance map, 1 where the window lies inside the image and 0 elsewhere,
-        and the magnification.
+        Image and instance map of at most `size` a side (less where the window is
+        larger than the image), and the magnification.
     """
-    log_scale, *where = tf.unstack(tf.random.stateless_uniform((5,), key))
+    scale_key, place_key = tf.unstack(tf.random.experimental.stateless_split(key))
     low, high = np.log(scale)
-    side = tf.round(size / tf.exp(low + log_scale * (high - low)))
-    magnification = size / side
-
-    full = tf.cast(tf.shape(label_map), tf.float32)
+    magnification = tf.exp(tf.random.stateless_uniform((), scale_key, low, high))
+    side = tf.cast(tf.round(size / magnification), tf.int32)
+    full = tf.shape(label_map)
     cut = tf.minimum(full, side)
-    start = tf.cast(tf.stack(where[:2]) * (full - cut + 1.0), tf.int32)
-    cut_size = tf.cast(cut, tf.int32)
-    start = tf.minimum(start, tf.shape(label_map) - cut_size)
-    resized = tf.cast(tf.round(cut * magnification), tf.int32)
-    image, label_map = cut_and_resize(image, label_map, start, cut_size, resized)
+    start = _random_integers(full - cut + 1, place_key)
+    resized = tf.cast(tf.round(cut * size / side), tf.int32)
+    return *cut_and_resize(image, label_map, start, cut, resized), magnification
 
-    rest = size - resized
-    before = tf.cast(tf.stack(where[2:]) * tf.cast(rest + 1, tf.float32), tf.int32)
-    before = tf.minimum(before, rest)
-    margins = tf.stack([before, rest - before], axis=1)
-    image = tf.pad(image, tf.concat([margins, [[0, 0]]], axis=0))
-    inside = tf.pad(tf.ones(resized), margins)
-    return image, tf.pad(label_map, margins), inside, magnification
+
+def _random_integers(limits: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
+    """For each limit, an integer of `0 .. limit - 1`."""
+    share = tf.random.stateless_uniform(tf.shape(limits), key)
+    integers = tf.cast(share * tf.cast(limits, tf.float32), tf.int32)
+    return tf.minimum(integers, limits - 1)  # The product may round up.
 
 
 def _random_turn(
-    image: tf.Tensor, label_map: tf.Tensor, inside: tf.Tensor, key: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """One of the eight flips and turns of a square, all equally likely."""
-    stack = tf.concat(
-        [image, tf.cast(label_map, tf.float32)[..., None], inside[..., None]], axis=-1
-    )
+    image: tf.Tensor, label_map: tf.Tensor, key: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """One of the eight flips and turns, all equally likely."""
     swap, down, right = tf.unstack(tf.random.stateless_uniform((3,), key) < 0.5)
-    stack = tf.cond(swap, lambda: tf.transpose(stack, (1, 0, 2)), lambda: stack)
-    flipped = stack
-    stack = tf.cond(down, lambda: tf.reverse(flipped, [0]), lambda: flipped)
-    turned = stack
-    stack = tf.cond(right, lambda: tf.reverse(turned, [1]), lambda: turned)
-    return stack[..., :3], tf.cast(stack[..., 3], tf.int32), stack[..., 4]
+    pair = (image, label_map[..., None])
+    for chosen, change in (
+        (swap, lambda x: tf.transpose(x, (1, 0, 2))),
+        (down, lambda x: tf.reverse(x, [0])),
+        (right, lambda x: tf.reverse(x, [1])),
+    ):
+        pair = _changed_if(chosen, change, pair)
+    return pair[0], pair[1][..., 0]
 
 
-def _labels(
+def _changed_if(chosen: tf.Tensor, change: Callable, tensors: tuple) -> tuple:
+    return tf.cond(
+        chosen, lambda: tuple(change(tensor) for tensor in tensors), lambda: tensors
+    )
+
+
+def _padded_element(
+    image: tf.Tensor,
     label_map: tf.Tensor,
-    inside: tf.Tensor,
+    margins: tf.Tensor,
+    shape: tuple[int | None, int | None],
     targets: Sequence[str],
     max_boxes: int,
-    shape: tuple[int | None, int | None],
     full_areas: tf.Tensor | None = None,
-) -> tuple[dict, dict]:
-    """Targets and weights of one image from its instance map."""
-    label_map = tf.ensure_shape(label_map, shape)
-    inside = tf.ensure_shape(inside, shape)
+) -> tuple[tf.Tensor, dict, dict]:
+    """Derives targets and weights, and pads everything.
+
+    Targets are those of the map without its margins: a nucleus at the border of the
+    image has no boundary there just because padding follows.
+
+    Args:
+        image: float32 `(height, width, 3)`.
+        label_map: int32 `(height, width)`.
+        margins: int32 `((top, bottom), (left, right))`.
+        shape: Static height and width of the results.
+        targets: Which of `TARGETS` to make.
+        max_boxes: Rows of the box labels.
+        full_areas: As in `instances.boxes_of`.
+    """
+
+    def pad(tensor: tf.Tensor) -> tf.Tensor:
+        rest = tf.zeros((len(tensor.shape) - 2, 2), tf.int32)
+        padded = tf.pad(tensor, tf.concat([margins, rest], axis=0))
+        return tf.ensure_shape(padded, (*shape, *tensor.shape[2:]))
+
     labels: dict = {}
     weights: dict = {}
     for name in targets:
         if name == "boxes":
-            boxes = instances.boxes_of(label_map, full_areas)
-            classes = tf.zeros(tf.shape(boxes)[:1], tf.int32)
-            labels[name] = pad_boxes(boxes, classes, max_boxes)
+            left_top = tf.cast(margins[::-1, 0], tf.float32)
+            boxes = instances.boxes_of(label_map, full_areas) + tf.tile(left_top, [2])
+            labels[name] = pad_boxes(boxes, tf.zeros_like(boxes[:, 0]), max_boxes)
             weights[name] = tf.ones(())
-            continue
-        labels[name] = DENSE_TARGETS[name](label_map)
-        weights[name] = inside
-        if name == "offsets":
-            weights[name] = inside * tf.cast(label_map > 0, tf.float32)
-    return labels, weights
+        else:
+            counts = label_map > 0 if name == "offsets" else tf.ones_like(label_map)
+            labels[name] = pad(DENSE_TARGETS[name](label_map))
+            weights[name] = pad(tf.cast(counts, tf.float32))
+    return pad(image), labels, weights

@@ -25,6 +25,7 @@ import tensorflow_datasets as tfds
 from mtl_zoo.data import archives, stream
 from mtl_zoo.data.augment import cut_and_resize, jitter_colours
 from mtl_zoo.data.boxes import pad_boxes, visible_share
+from mtl_zoo.data.targets import check_targets
 
 __all__ = [
     "SPLITS",
@@ -69,7 +70,7 @@ class OxfordPetSubset(tfds.core.GeneratorBasedBuilder):
     name = "oxford_pet_subset"
     code_path = None  # Nothing is downloaded, so there is no file of checksums.
     VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "Three breeds, 256 pixels on the short side."}  # noqa: RUF012
+    RELEASE_NOTES = {"1.0.0": "Three breeds, 256 pixels on the short side."}
 
     def __init__(self, *, source: os.PathLike | None = None, **kwargs):
         self._source = source
@@ -262,7 +263,7 @@ def training_batches(
         - [Szegedy et al., 2015](https://arxiv.org/abs/1409.4842), section 6, for the
           random window.
     """
-    _check_targets(targets)
+    check_targets(targets, TARGETS)
     examples = _Encoded.of(split, full, data_dir)
 
     def example(index: tf.Tensor, seed: tf.Tensor):
@@ -310,7 +311,7 @@ def evaluation_batches(
         ValueError: If a target or the split is unknown.
         DataNotFoundError: If the archive is not there.
     """
-    _check_targets(targets)
+    check_targets(targets, TARGETS)
     examples = _Encoded.of(split, full, data_dir)
 
     def example(index: tf.Tensor):
@@ -445,15 +446,6 @@ def _select(
     )
     rows = rows.enumerate().filter(lambda number, row: chosen[number])
     return rows.map(lambda number, row: row)
-
-
-def _check_targets(targets: Sequence[str]) -> None:
-    unknown = set(targets) - set(TARGETS)
-    if unknown or not targets:
-        raise ValueError(
-            f"Expected one or more of the targets {TARGETS}. "
-            f"Received: targets={tuple(targets)}"
-        )
 
 
 def _random_window(

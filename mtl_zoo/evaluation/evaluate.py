@@ -39,8 +39,8 @@ def evaluate(
             the main tasks and the metrics that `baselines` has; see `delta_m`.
 
     Raises:
-        ValueError: When the dataset is infinite, or `baselines` lacks a main task or has a
-            metric that the model has not.
+        ValueError: When the dataset is infinite, or `baselines` lacks a main task
+            or has a metric that the model has not.
 
     Example:
         >>> import numpy as np
@@ -60,8 +60,8 @@ def evaluate(
     """
     if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
         raise ValueError(
-            "evaluate() goes over the whole dataset. Received an infinite one; leave out "
-            "repeat(), or choose a number of batches with take()."
+            "evaluate() goes over the whole dataset. Received an infinite one. Leave "
+            "out repeat(), or choose a number of batches with take()."
         )
     logs = model.evaluate(dataset, return_dict=True, verbose=0)
     results = {

@@ -115,7 +115,7 @@ def draw_boxes(
             draw.rectangle(rim, outline=(0, 0, 0), width=width + 2)
         draw.rectangle(box, outline=_color(int(labels[index]), colors), width=width)
     if not crowded:
-        for index in real:
+        for index in map(int, real):
             words = _words(index, labels, scores, class_names)
             color = _color(int(labels[index]), colors)
             _tag(draw, words, boxes[index], color, side)
@@ -161,8 +161,9 @@ def side_by_side(images: Sequence[Any], titles: Sequence[str] = ()) -> np.ndarra
         )
     height = max(picture.height for picture in pictures)
     gap = max(4, height // 40)
-    font = ImageFont.load_default(max(12, height // 22))
-    top = (sum(font.getmetrics()) + gap if titles else 0) + gap
+    size = max(12, height // 22)
+    font = ImageFont.load_default(size)
+    top = (round(1.2 * size) + gap if titles else 0) + gap
     width = sum(picture.width + gap for picture in pictures) + gap
     sheet = Image.new("RGB", (width, top + height + gap), "white")
     draw = ImageDraw.Draw(sheet)
@@ -231,10 +232,11 @@ def _tag(
     """Write `words` on a plate on top of the box, inside it if there is no room."""
     if not words:
         return
-    font = ImageFont.load_default(max(10, side // 26))
+    size = max(10, side // 26)
+    font = ImageFont.load_default(size)
     pad = max(2, side // 170)
     width = math.ceil(draw.textlength(words, font=font)) + 2 * pad
-    height = sum(font.getmetrics()) + pad
+    height = round(1.2 * size) + pad
     x = min(max(round(box[0]), 0), max(draw.im.size[0] - width, 0))
     y = round(box[1]) - height
     y = y if y >= 0 else max(round(box[1]), 0)

@@ -18,15 +18,22 @@ class PyramidToPixels(keras.layers.Layer):
     upsampling to the first level's size. The sum: 3 x 3 separable convolution, ReLU,
     dropout, 1 x 1 convolution to `channels`, bilinear upsampling by `stride`.
 
+    With a detail map, a finer feature of the trunk, the sum's convolution is upsampled
+    to its size and joined with it by one more 3 x 3 separable convolution of half the
+    width, for outlines sharper than the pyramid's finest level.
+
     Args:
         channels: Channels of the result.
         stride: Stride of the first level in pixels. Defaults to `4`.
+        detail_stride: Stride of the detail map, the last element of the input, which
+            divides `stride`. Defaults to `None`: there is none.
         width: Channels of the hidden maps. Defaults to `64`.
         dropout: Rate of the dropout. Defaults to `0.0`.
 
     Call arguments:
         levels: List of `(batch, height / 2^i, width / 2^i, ...)` for `i = 0, 1, ...`,
-            finest first; odd sizes are rounded up from level to level.
+            finest first; odd sizes are rounded up from level to level. Then the detail
+            map, if there is one.
 
     Returns:
         float32 `(batch, stride * height, stride * width, channels)`.
@@ -35,17 +42,20 @@ class PyramidToPixels(keras.layers.Layer):
         The semantic branch of Panoptic FPN (section 3) upsamples by two at a time, with
         a 3 x 3 convolution before each step, and has no convolution after the sum. Here
         a level has one convolution, separable and at the level's own resolution, and
-        one upsampling; the sum has one convolution, to mix the levels.
+        one upsampling; the sum has one convolution, to mix the levels. The paper has
+        no detail map; U-Net does it so.
 
     Reference:
         - [Kirillov et al., Panoptic Feature Pyramid Networks, 2019](
           https://arxiv.org/abs/1901.02446)
+        - [Ronneberger et al., U-Net, 2015](https://arxiv.org/abs/1505.04597)
     """
 
     def __init__(
         self,
         channels: int,
         stride: int = 4,
+        detail_stride: int | None = None,
         width: int = 64,
         dropout: float = 0.0,
         **kwargs: Any,
@@ -53,14 +63,17 @@ class PyramidToPixels(keras.layers.Layer):
         super().__init__(**kwargs)
         self.channels = channels
         self.stride = stride
+        self.detail_stride = detail_stride
         self.width = width
         self.dropout = dropout
 
     def build(self, input_shape: Sequence[Any]) -> None:
         """Makes a branch for each level, and the part after the sum."""
         layers, dtype = keras.layers, self.dtype_policy
+        shapes = list(input_shape)
+        detail = None if self.detail_stride is None else shapes.pop()
         self.branches = []
-        for level, shape in enumerate(input_shape):
+        for level, shape in enumerate(shapes):
             branch = keras.Sequential(
                 [
                     layers.SeparableConv2D(
@@ -73,26 +86,36 @@ class PyramidToPixels(keras.layers.Layer):
             )
             branch.build((None, None, None, shape[-1]))
             self.branches.append(branch)
-        self.head = keras.Sequential(
-            [
-                layers.SeparableConv2D(
-                    self.width, 3, padding="same", activation="relu", dtype=dtype
-                ),
-                layers.Dropout(self.dropout, dtype=dtype),
-                layers.Conv2D(self.channels, 1, dtype="float32"),
-            ],
-            name="head",
+        self.mix = layers.SeparableConv2D(
+            self.width, 3, padding="same", activation="relu", dtype=dtype
         )
-        self.head.build((None, None, None, self.width))
+        self.mix.build((None, None, None, self.width))
+        hidden = self.width
+        if detail is not None:
+            hidden = self.width // 2
+            self.sharpen = layers.SeparableConv2D(
+                hidden, 3, padding="same", activation="relu", dtype=dtype
+            )
+            self.sharpen.build((None, None, None, self.width + detail[-1]))
+        self.drop = layers.Dropout(self.dropout, dtype=dtype)
+        self.predict = layers.Conv2D(self.channels, 1, dtype="float32")
+        self.predict.build((None, None, None, hidden))
 
     def call(self, levels: Sequence[Any], training: bool | None = None) -> Any:
         """Returns the map `(batch, stride * height, stride * width, channels)`."""
+        levels, stride = list(levels), self.stride
+        detail = None if self.detail_stride is None else levels.pop()
         height, width = ops.shape(levels[0])[1:3]
         total = 0
         for i, (branch, level) in enumerate(zip(self.branches, levels, strict=True)):
             upsampled = upsample(branch(level, training=training), 2**i)
             total = total + upsampled[:, :height, :width]
-        return upsample(self.head(total, training=training), self.stride)
+        hidden = self.mix(total)
+        if detail is not None:
+            hidden = upsample(hidden, stride // self.detail_stride)
+            hidden = self.sharpen(ops.concatenate([hidden, detail], axis=-1))
+            stride = self.detail_stride
+        return upsample(self.predict(self.drop(hidden, training=training)), stride)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
@@ -100,6 +123,7 @@ class PyramidToPixels(keras.layers.Layer):
             **super().get_config(),
             "channels": self.channels,
             "stride": self.stride,
+            "detail_stride": self.detail_stride,
             "width": self.width,
             "dropout": self.dropout,
         }

@@ -20,6 +20,9 @@ class Segmentation(Head):
             before. Defaults to `("pyramid_2", "pyramid_3", "pyramid_4", "pyramid_5")`.
         stride: Stride of the first level in pixels. The sides of the input are to be
             multiples of it. Defaults to `4`.
+        detail: Name of a finer feature of the trunk, for sharper outlines, such as
+            `"stride_2"`. Defaults to `None`.
+        detail_stride: Its stride in pixels. Defaults to `2`.
         width: Channels of the hidden maps. Defaults to `64`.
         dropout: Rate of the dropout before the logits. Defaults to `0.0`.
         class_names: Optional names of the classes, kept in the config.
@@ -50,6 +53,8 @@ class Segmentation(Head):
         num_classes: int,
         features: Sequence[str] = ("pyramid_2", "pyramid_3", "pyramid_4", "pyramid_5"),
         stride: int = 4,
+        detail: str | None = None,
+        detail_stride: int = 2,
         width: int = 64,
         dropout: float = 0.0,
         class_names: Sequence[str] | None = None,
@@ -64,21 +69,31 @@ class Segmentation(Head):
         self.num_classes = num_classes
         self.features = tuple(features)
         self.stride = stride
+        self.detail = detail
+        self.detail_stride = detail_stride
         self.width = width
         self.dropout = dropout
         self.class_names = check_class_names(class_names, num_classes)
         self.pixels = PyramidToPixels(
-            num_classes, stride, width, dropout, dtype=self.dtype_policy
+            num_classes,
+            stride,
+            None if detail is None else detail_stride,
+            width,
+            dropout,
+            dtype=self.dtype_policy,
         )
 
     def build(self, input_shape: Mapping[str, Any]) -> None:
         """Builds the layers for the levels' channels."""
-        self.pixels.build([self.select(input_shape, name) for name in self.features])
+        self.pixels.build(self._inputs(input_shape))
 
     def call(self, features: Mapping[str, Any], training: bool | None = None) -> Any:
         """Returns the logits `(batch, H, W, num_classes)`."""
-        levels = [self.select(features, name) for name in self.features]
-        return self.pixels(levels, training=training)
+        return self.pixels(self._inputs(features), training=training)
+
+    def _inputs(self, features: Mapping[str, Any]) -> list[Any]:
+        names = [*self.features, *([self.detail] if self.detail else [])]
+        return [self.select(features, name) for name in names]
 
     def decode(self, raw: Any) -> dict[str, Any]:
         """Returns labels and probabilities.
@@ -102,6 +117,8 @@ class Segmentation(Head):
             "num_classes": self.num_classes,
             "features": self.features,
             "stride": self.stride,
+            "detail": self.detail,
+            "detail_stride": self.detail_stride,
             "width": self.width,
             "dropout": self.dropout,
             "class_names": self.class_names,

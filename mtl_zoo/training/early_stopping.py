@@ -114,8 +114,8 @@ class DeltaMEarlyStopping(keras.callbacks.Callback):
         if self.best_epoch is None:
             warnings.warn(
                 "DeltaMEarlyStopping never saw a validation with a finite primary "
-                "metric other than 0 for every task, so it did nothing. Pass `validation_data` to "
-                "fit(), or train longer.",
+                "metric other than 0 for every task, so it did nothing. Pass "
+                "`validation_data` to fit(), or train longer.",
                 stacklevel=2,
             )
         if self._best_weights:

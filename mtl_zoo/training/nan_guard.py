@@ -59,8 +59,8 @@ class RaiseOnNonFiniteLoss(keras.callbacks.Callback):
     def _raise(self, names: list[str], when: str) -> None:
         if names == ["loss"]:
             what = (
-                "The total loss is not finite, though every task's loss is: the weights "
-                "of the balancing method or a regularisation loss are not"
+                "The total loss is not finite, though every task's loss is: the "
+                "weights of the balancing method or a regularisation loss are not"
             )
         else:
             what = f"The loss of {', '.join(map(repr, names))} is not finite"

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from mtl_zoo.evaluation.report import write_json
 from mtl_zoo.training import run_state
-from mtl_zoo.training.fingerprint import differences, fingerprint
+from mtl_zoo.training.fingerprint import Fingerprint, differences, fingerprint
 from mtl_zoo.training.nan_guard import check_finite
 
 
@@ -79,14 +79,14 @@ class Resume(keras.callbacks.Callback):
         for callback in callbacks:
             if not hasattr(callback, "get_state") or not hasattr(callback, "set_state"):
                 raise TypeError(
-                    "Resume saves callbacks that have get_state() and set_state(state). "
+                    "Resume saves callbacks with get_state() and set_state(state). "
                     f"Received: {callback!r}. Leave it out if it has no state."
                 )
         self.directory = Path(directory)
         self.every = every
         self.max_to_keep = max_to_keep
         self.callbacks = tuple(callbacks)
-        self._fingerprint: dict[str, Any] | None = None
+        self._fingerprint: Fingerprint = {}
 
     # Starting.
 
@@ -97,7 +97,7 @@ class Resume(keras.callbacks.Callback):
         if not model.optimizer.built:
             model.optimizer.build(model.trainable_variables)
         variables = _variables(model)
-        if self._fingerprint is None:  # before training changes the learning rate
+        if not self._fingerprint:  # before training changes the learning rate
             self._fingerprint = fingerprint(
                 model, variables, steps_per_epoch=self.params["steps"]
             )
@@ -237,7 +237,7 @@ class Resume(keras.callbacks.Callback):
         endless = dataset is None or int(dataset.cardinality()) < 0
         if self._iterator is not None or not endless:
             raise ValueError(
-                "Resume needs an infinite dataset, which one iterator reads through all "
+                "Resume needs an infinite dataset, which one iterator reads in all "
                 "epochs. Received a finite one. Use dataset.repeat() and "
                 "fit(steps_per_epoch=...)."
             )

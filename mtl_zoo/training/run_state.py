@@ -37,7 +37,7 @@ def write(state: Any, path: Path) -> None:
         )
 
     text = json.dumps(state, default=take)
-    write_file(f"{path}.npz", lambda file: np.savez(file, **arrays))
+    write_file(f"{path}.npz", lambda file: np.savez(file, allow_pickle=False, **arrays))
     write_file(f"{path}.json", lambda file: file.write(text.encode()))
 
 

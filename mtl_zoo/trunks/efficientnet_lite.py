@@ -43,7 +43,7 @@ def efficientnet_lite0(
 ) -> Trunk:
     """Return EfficientNet-Lite0 as a trunk of stages `stride_2` to `stride_32`.
 
-    3.4 million parameters, 0.39 billion multiply-adds at 224 x 224 pixels; relu6 and
+    3.4 million parameters, 0.38 billion multiply-adds at 224 x 224 pixels; relu6 and
     no squeeze-and-excitation, so that it quantises well. The features have 16, 24, 40,
     112 and 1280 channels. The weights were converted from TensorFlow's by way of
     PyTorch; how exactly, and how much the half-precision file loses, is measured in

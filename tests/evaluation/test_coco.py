@@ -42,7 +42,9 @@ def test_perfect_detections():
         batch([(A, 0), (B, 1)], [(C, 0)]),
         detections([(A, 0, 0.9), (B, 1, 0.8)], [(C, 0, 0.7)]),
     )
-    assert boxes.average_precision() == {"AP": 1.0, "AP50": 1.0, "AP75": 1.0}
+    assert boxes.average_precision() == pytest.approx(
+        {"AP": 1.0, "AP50": 1.0, "AP75": 1.0}
+    )
     assert boxes.f1(0.0) == 1.0
 
 
@@ -89,7 +91,9 @@ def test_hundreds_of_objects_count():
     grid = [((5 * i, 0, 5 * i + 4, 4), 0) for i in range(250)]
     found = [(box, label, 1.0 - i / 1000) for i, (box, label) in enumerate(grid)]
     boxes = boxes_of(batch(grid, size=300), detections(found, size=300))
-    assert boxes.average_precision()["AP"] == 1.0  # COCOeval.summarize: 101 of 250
+    assert boxes.average_precision()["AP"] == pytest.approx(
+        1.0
+    )  # COCOeval.summarize: 101 of 250
     assert boxes.f1(0.0) == 1.0
 
 
@@ -107,9 +111,11 @@ def test_batches_add_up_and_figures_can_be_read_in_between():
 
 def test_images_of_weight_0_are_left_out():
     boxes = boxes_of(
-        batch([(A, 0)], [(B, 0)]), detections([(A, 0, 0.9)], [(FAR, 0, 0.9)]), [1.0, 0.0]
+        batch([(A, 0)], [(B, 0)]),
+        detections([(A, 0, 0.9)], [(FAR, 0, 0.9)]),
+        [1.0, 0.0],
     )
-    assert boxes.average_precision()["AP"] == 1.0
+    assert boxes.average_precision()["AP"] == pytest.approx(1.0)
     assert boxes.f1(0.0) == 1.0
 
 

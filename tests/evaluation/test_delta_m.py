@@ -81,7 +81,11 @@ def test_reproduces_published_office_31():
 
 
 def test_primary_reproduces_published_auto_lambda():
-    directions = {"seg": {"miou": "up"}, "depth": {"e": "down"}, "normal": {"m": "down"}}
+    directions = {
+        "seg": {"miou": "up"},
+        "depth": {"e": "down"},
+        "normal": {"m": "down"},
+    }
     single = row(directions, 43.37, 52.24, 22.40)
     best = row(directions, 48.26, 39.82, 22.81)  # Auto-lambda + CAGrad
     assert delta_m(best, single, directions, "primary") == pytest.approx(

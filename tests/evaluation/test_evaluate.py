@@ -4,11 +4,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from tests import fakes
 
 import mtl_zoo as mtl
 from mtl_zoo.evaluation.coco import CocoBoxes
 from mtl_zoo.heads import decode_boxes
+from tests import fakes
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +124,10 @@ def detection_data():
     boxes = np.concatenate([corner, corner + rng.uniform(4, 16, (5, 3, 2))], -1)
     labels = rng.integers(0, 2, (5, 3)).astype("int32")
     boxes[:, 2], labels[:, 2] = -1.0, -1
-    weights = {"det": np.array([1, 1, 0, 1, 1], "float32"), "size": np.ones(5, "float32")}
+    weights = {
+        "det": np.array([1, 1, 0, 1, 1], "float32"),
+        "size": np.ones(5, "float32"),
+    }
     truth = {"boxes": boxes.astype("float32"), "labels": labels}
     return images, {"det": truth, "size": np.zeros((5, 1), "float32")}, weights
 

@@ -57,7 +57,9 @@ def test_few_boxes_have_words_and_a_crowd_has_none():
     assert (picture[:99] == 100).all() and (picture[107:] == 100).all()
 
 
-@pytest.mark.parametrize("box", [[-30, -20, 40, 30], [80, 1, 300, 20], [50, 50, 20, 20]])
+@pytest.mark.parametrize(
+    "box", [[-30, -20, 40, 30], [80, 1, 300, 20], [50, 50, 20, 20]]
+)
 def test_boxes_that_leave_the_image_or_are_turned_over_do_no_harm(box):
     picture = pictures.draw_boxes(GREY, [box], [6], [0.5], ["a", *"bcdef", "x" * 40])
     assert picture.shape == GREY.shape and (picture != GREY).any()

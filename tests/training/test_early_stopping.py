@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from tests import fakes
 
 import mtl_zoo as mtl
+from tests import fakes
 
 # Primary metrics of fakes: kind_accuracy (up), size_mae (down), colour_loss (down).
 

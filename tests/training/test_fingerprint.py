@@ -1,9 +1,9 @@
 """Fingerprints of runs."""
 
 import keras
-from tests import fakes
 
 from mtl_zoo.training.fingerprint import differences, fingerprint
+from tests import fakes
 
 
 def of(model, **settings):

@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from tests import fakes
 
 import mtl_zoo as mtl
+from tests import fakes
 
 
 def spoilt_batches(batch, value=np.nan, task="size"):

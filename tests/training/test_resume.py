@@ -11,9 +11,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from tests import fakes
 
 import mtl_zoo as mtl
+from tests import fakes
 
 ROOT = Path(__file__).parents[2]
 RUNS = Path(__file__).with_name("resume_runs.py")

@@ -20,7 +20,11 @@ def test_round_trip_keeps_every_bit(tmp_path):
     back = run_state.read(tmp_path / "state-1")
     assert back["list"][0]["weight"].tobytes() == array.tobytes()
     assert back["list"][1:] == state["list"][1:]
-    assert (back["best"], back["value"], back["scalar"]) == (-math.inf, 0.1 + 0.2, 1 / 3)
+    assert (back["best"], back["value"], back["scalar"]) == (
+        -math.inf,
+        0.1 + 0.2,
+        1 / 3,
+    )
 
 
 def test_other_types_are_refused(tmp_path):

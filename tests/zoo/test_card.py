@@ -2,9 +2,8 @@
 
 import re
 
-from tests.zoo import tiny
-
 from mtl_zoo.zoo import card
+from tests.zoo import tiny
 
 DIRECTIONS = {"seg": {"accuracy": "up"}, "det": {"f1": "up", "error": "down"}}
 

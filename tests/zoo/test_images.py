@@ -49,7 +49,7 @@ def test_resize_stretches_to_a_square():
 def test_boxes_come_back_where_they_were(preprocessing):
     image = picture(200, 80)
     _, placement = place(image, preprocessing)
-    scale = np.array([c / s for c, s in zip(placement.content, placement.size)])
+    scale = np.array(placement.content) / placement.size
     original = np.array([[8.0, 20.0, 40.0, 180.0]], "float32")
     placed = original * np.tile(scale[::-1], 2)
     found = restore({"boxes": placed.astype("float32")}, placement)["boxes"]
@@ -107,7 +107,7 @@ def test_maps_at_native_size_are_only_cut():
     ],
 )
 def test_wrong_preprocessing(wrong):
-    with pytest.raises(ValueError, match="Expected.*Received"):
+    with pytest.raises(ValueError, match=r"Expected.*Received"):
         images.check_preprocessing(wrong)
 
 

@@ -6,10 +6,10 @@ import os
 import numpy as np
 import pytest
 from PIL import Image
-from tests.zoo import tiny
-from tests.zoo.conftest import NAME
 
 from mtl_zoo.zoo.prediction_files import PredictionError, _stems, predict_files
+from tests.zoo import tiny
+from tests.zoo.tiny import NAME
 
 
 @pytest.fixture

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from tests.zoo import tiny
-from tests.zoo.conftest import NAME
 
 import mtl_zoo as mtl
+from tests.zoo import tiny
+from tests.zoo.tiny import NAME
 
 
 @pytest.fixture(scope="module")

@@ -5,11 +5,11 @@ import shutil
 
 import numpy as np
 import pytest
-from tests.zoo import tiny
-from tests.zoo.conftest import NAME
 
 import mtl_zoo as mtl
 from mtl_zoo.zoo import registry
+from tests.zoo import tiny
+from tests.zoo.tiny import NAME
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_default_folder_is_beside_the_package(monkeypatch):
 
 
 def test_unknown_name_suggests_the_closest(folder):
-    with pytest.raises(registry.ModelNotFoundError, match="mean nuclei-mlp-det?"):
+    with pytest.raises(registry.ModelNotFoundError, match=r"mean nuclei-mlp-det\?"):
         registry.find("nuclei-mlp-dat")
 
 
@@ -99,7 +99,7 @@ def test_loaded_model_equals_the_saved_one(network, saved_models):
 
 def test_loaded_model_goes_on_training(saved_models):
     loaded = mtl.load(NAME, compile=True)
-    before = [np.array(v) for v in loaded.trainable_variables]
+    before = [v.numpy() for v in loaded.trainable_variables]
     labels = {
         "seg": np.ones((2, 64, 96), "int32"),
         "det": {

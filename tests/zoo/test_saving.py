@@ -6,11 +6,11 @@ import os
 import numpy as np
 import pytest
 import tensorflow as tf
-from tests.zoo import tiny
-from tests.zoo.conftest import NAME
 
 import mtl_zoo as mtl
 from mtl_zoo.zoo import saving
+from tests.zoo import tiny
+from tests.zoo.tiny import NAME
 
 
 def save(network, directory, name=NAME, **changes):

@@ -8,6 +8,8 @@ import numpy as np
 import mtl_zoo as mtl
 from mtl_zoo.zoo.card import Card
 
+NAME = "discs-tiny-seg-det"
+
 CARD = Card(
     summary="Finds discs in pictures.",
     data="Made up.",

@@ -1,0 +1,102 @@
+"""The check of the content of a metrics.json; `report` shows the form."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from mtl_zoo.evaluation.delta_m import CONVENTIONS
+from mtl_zoo.evaluation.provenance import PACKAGES
+
+_KEYS: dict[str, tuple[type, ...]] = {
+    "recipe": (str,),
+    "command": (str,),
+    "commit": (str, type(None)),
+    "versions": (dict,),
+    "device": (str,),
+    "wall_time_s": (int, float),
+    "split": (str,),
+    "seeds": (list,),
+    "results": (dict,),
+    "delta_m": (dict,),
+    "cost": (dict,),
+}
+
+
+def check_metrics(metrics: Any) -> None:
+    """Raise `ValueError` with all that is wrong with the content of a metrics.json."""
+    problems = list(_problems(metrics))
+    if problems:
+        raise ValueError("metrics.json is not valid:\n  " + "\n  ".join(problems))
+
+
+def _problems(metrics: Any) -> list[str]:
+    if not isinstance(metrics, Mapping):
+        return [f"expected a dict, received {type(metrics).__name__}"]
+    problems = []
+    for key, types in _KEYS.items():
+        if key not in metrics:
+            problems.append(f"{key!r} is missing")
+        elif not isinstance(metrics[key], types) or metrics[key] is True:
+            expected = " or ".join(kind.__name__ for kind in types)
+            problems.append(f"{key!r} must be {expected}, received {metrics[key]!r}")
+    problems += [
+        f"{key!r} is not a known key; further figures belong in 'cost'"
+        for key in metrics
+        if key not in _KEYS
+    ]
+    if problems:
+        return problems
+    for name in ("python", *PACKAGES):
+        if name not in metrics["versions"]:
+            problems.append(f"versions[{name!r}] is missing")
+    seeds = metrics["seeds"]
+    if not seeds or len(set(map(str, seeds))) < len(seeds):
+        problems.append(f"'seeds' must be different seeds, received {seeds}")
+    for name in ("multi_task", "single_task"):
+        if name not in metrics["results"]:
+            problems.append(f"results[{name!r}] is missing")
+    for name, results in metrics["results"].items():
+        problems += _problems_of_results(name, results, len(seeds))
+    for convention, value in metrics["delta_m"].items():
+        if convention not in CONVENTIONS:
+            problems.append(
+                f"delta_m[{convention!r}] is no convention; expected {CONVENTIONS}"
+            )
+        problems += _problems_of_spread(f"delta_m[{convention!r}]", value, len(seeds))
+    return problems
+
+
+def _problems_of_results(name: str, results: Any, seeds: int) -> list[str]:
+    if not isinstance(results, Mapping) or not results:
+        return [f"results[{name!r}] must be {{task: {{metric: ...}}}}"]
+    problems = []
+    for task, metrics in results.items():
+        where = f"results[{name!r}][{task!r}]"
+        if not isinstance(metrics, Mapping) or not metrics:
+            problems.append(f"{where} must be {{metric: ...}}, received {metrics!r}")
+            continue
+        for metric, value in metrics.items():
+            problems += _problems_of_spread(f"{where}[{metric!r}]", value, seeds)
+    return problems
+
+
+def _problems_of_spread(where: str, value: Any, seeds: int) -> list[str]:
+    if not isinstance(value, Mapping) or set(value) != {"mean", "sd", "n"}:
+        return [f"{where} must be {{'mean', 'sd', 'n'}}, received {value!r}"]
+    n, mean, sd = value["n"], value["mean"], value["sd"]
+    problems = []
+    if not isinstance(n, int) or not 1 <= n <= seeds:
+        problems.append(f"{where}: 'n' must be 1 to {seeds} (the seeds), received {n}")
+    if not _is_finite(mean):
+        problems.append(f"{where}: 'mean' must be a finite number, received {mean}")
+    if sd is None if n != 1 else sd is not None:
+        problems.append(f"{where}: 'sd' is null for n = 1 and only then, received {sd}")
+    elif sd is not None and not (_is_finite(sd) and sd >= 0):
+        problems.append(f"{where}: 'sd' must be a finite number >= 0, received {sd}")
+    return problems
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)

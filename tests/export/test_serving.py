@@ -1,0 +1,199 @@
+"""The SavedModel equals the model, and needs nothing of Keras."""
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import mtl_zoo as mtl
+from mtl_zoo.export import serving
+from tests import fakes
+from tests.zoo import tiny
+
+
+@pytest.fixture(scope="module")
+def version(saved):
+    """What `to_serving` made of `network`."""
+    return saved / tiny.NAME / "1"
+
+
+@pytest.fixture(scope="module")
+def signatures(version):
+    return tf.saved_model.load(str(version)).signatures
+
+
+class Reading(keras.layers.Layer):
+    """A head on the last layer of `fakes.model`, whose decoding a test chooses."""
+
+    def __init__(self, decode):
+        super().__init__()
+        self.decode = decode
+
+    def call(self, features, training=None):
+        return features["layer_1"]
+
+
+def reader(decode, name="a"):
+    """A model of one task that decodes in some way."""
+    task = mtl.Task(name, Reading(decode), keras.losses.MeanSquaredError())
+    network = mtl.architectures.HardSharing(mtl.trunks.mlp([2]), [task])
+    network.build((None, 3))
+    return network
+
+
+def test_signatures_and_outputs_have_the_agreed_names(signatures):
+    assert set(signatures) == {"serving_default", "seg", "det"}
+    seg = {"seg_label_map", "seg_probabilities"}
+    det = {"det_boxes", "det_scores", "det_labels", "det_count"}
+    assert set(signatures["seg"].structured_outputs) == seg
+    assert set(signatures["det"].structured_outputs) == det
+    assert set(signatures["serving_default"].structured_outputs) == seg | det
+
+
+def test_inputs_are_uint8_images_of_any_number_and_size(signatures):
+    for signature in signatures.values():
+        assert signature.structured_input_signature == (
+            (),
+            {"images": tf.TensorSpec((None, None, None, 3), tf.uint8, "images")},
+        )
+
+
+@pytest.mark.parametrize("shape", [(1, 64, 64), (5, 32, 96)])
+def test_equals_the_model(network, signatures, shape):
+    images = tiny.images(*shape)
+    expected = network.predict_tasks(images.astype("float32"))
+    for name, signature in signatures.items():
+        found = signature(images=tf.constant(images))
+        for task in network.task_names if name == "serving_default" else [name]:
+            for key, value in expected[task].items():
+                np.testing.assert_allclose(found[f"{task}_{key}"], value, atol=1e-3)
+
+
+def test_dtypes_are_such_that_json_can_carry_them(signatures):
+    outputs = signatures["serving_default"].structured_outputs
+    assert {spec.dtype for spec in outputs.values()} == {tf.float32, tf.int32}
+
+
+def test_serves_where_keras_can_not_be_imported(version, network, tmp_path):
+    images, answer = tmp_path / "images.npy", tmp_path / "answer.npy"
+    np.save(images, tiny.images())
+    code = f"""
+        import sys
+        hidden = ("keras", "tf_keras", "keras_hub", "mtl_zoo")
+        sys.modules.update(dict.fromkeys(hidden))  # importing them fails now
+        import numpy as np, tensorflow as tf
+        serve = tf.saved_model.load({str(version)!r}).signatures["seg"]
+        found = serve(images=tf.constant(np.load({str(images)!r})))
+        np.save({str(answer)!r}, found["seg_probabilities"])
+        assert not any(sys.modules[name] for name in hidden)
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True)
+    expected = network.predict_tasks(tiny.images().astype("float32"))
+    np.testing.assert_allclose(
+        np.load(answer), expected["seg"]["probabilities"], atol=1e-5
+    )
+
+
+def test_no_path_of_this_machine_in_the_graph(version):
+    graph = (version / "saved_model.pb").read_bytes()
+    package = os.path.dirname(mtl.__file__)
+    assert package.encode() not in graph
+    assert os.getcwd().encode() not in graph
+
+
+def test_vectors_keep_their_dtype_and_size(tmp_path):
+    network = fakes.model()
+    inputs, _ = fakes.arrays(4)
+    version = mtl.export.to_serving(network, tmp_path, example=inputs)
+    signatures = tf.saved_model.load(str(version)).signatures
+    spec = signatures["size"].structured_input_signature[1]["inputs"]
+    assert (spec.shape.as_list(), spec.dtype) == ([None, 6], tf.float32)
+    found = signatures["serving_default"](inputs=tf.constant(inputs))
+    expected = network.predict_tasks(inputs)
+    assert found["size_value"].shape == (4,)
+    np.testing.assert_allclose(
+        found["size_value"], expected["size"]["value"], atol=1e-6
+    )
+
+
+def test_versions_count_up_and_never_change(tmp_path):
+    network = fakes.model()
+    assert mtl.export.to_serving(network, tmp_path).name == "1"
+    assert mtl.export.to_serving(network, tmp_path, version=7).name == "7"
+    assert mtl.export.to_serving(network, tmp_path).name == "8"
+    with pytest.raises(FileExistsError, match="next free one is 9"):
+        mtl.export.to_serving(network, tmp_path, version=7)
+    assert sorted(os.listdir(tmp_path)) == ["1", "7", "8"]
+
+
+def test_a_difference_stops_the_export_and_leaves_nothing(tmp_path):
+    drifting = iter(range(100))
+    network = reader(lambda raw: {"value": raw + next(drifting)})  # differs by trace
+    with pytest.raises(ValueError, match=r"'a_value'.* differs from the model by"):
+        mtl.export.to_serving(network, tmp_path)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "decode",
+    [
+        lambda raw: tf.reduce_sum(raw),
+        lambda raw: tf.RaggedTensor.from_tensor(raw),
+        lambda raw: {"value": tf.cast(raw, tf.complex64)},
+    ],
+    ids=["scalar", "ragged", "complex"],
+)
+def test_outputs_that_no_server_takes(tmp_path, decode):
+    with pytest.raises(ValueError, match=r"can not be served: expected a dense tensor"):
+        mtl.export.to_serving(reader(decode), tmp_path)
+    assert os.listdir(tmp_path) == []
+
+
+def test_outputs_need_one_row_a_sample(tmp_path):
+    network = reader(lambda raw: tf.reduce_sum(raw, axis=0))
+    with pytest.raises(ValueError, match="one row for each of 3 samples"):
+        mtl.export.to_serving(network, tmp_path)
+
+
+def test_halves_become_floats(tmp_path):
+    network = reader(lambda raw: tf.cast(raw, tf.float16))
+    version = mtl.export.to_serving(network, tmp_path)
+    outputs = tf.saved_model.load(str(version)).signatures["a"].structured_outputs
+    assert outputs["a"].dtype == tf.float32
+
+
+def test_names_that_clash(tmp_path):
+    with pytest.raises(ValueError, match="can not be called 'serving_default'"):
+        mtl.export.to_serving(reader(lambda raw: raw, "serving_default"), tmp_path)
+    tasks = [
+        mtl.Task(name, Reading(decode), keras.losses.MeanSquaredError())
+        for name, decode in (
+            ("a", lambda raw: {"b_c": raw}),
+            ("a_b", lambda raw: {"c": raw}),
+        )
+    ]
+    network = mtl.architectures.HardSharing(mtl.trunks.mlp([2]), tasks)
+    network.build((None, 3))
+    with pytest.raises(ValueError, match="Two outputs would be called 'a_b_c'"):
+        mtl.export.to_serving(network, tmp_path)
+
+
+def test_unbuilt_model(tmp_path):
+    network = mtl.architectures.HardSharing(mtl.trunks.mlp([2]), fakes.tasks())
+    with pytest.raises(ValueError, match="Build it first"):
+        mtl.export.to_serving(network, tmp_path)
+
+
+def test_difference_is_relative_above_1_and_infinite_for_other_shapes():
+    difference = serving._difference
+    assert difference(np.array([200.0]), np.array([201.0])) == pytest.approx(1 / 201)
+    assert difference(np.array([0.5]), np.array([0.25])) == pytest.approx(0.25)
+    assert difference(np.zeros((0, 4)), np.zeros((0, 4))) == 0
+    assert difference(np.zeros(2), np.zeros(3)) == float("inf")
+    assert np.isnan(difference(np.array([np.nan]), np.array([0.0])))
+    assert difference(np.array([b"a"]), np.array([b"b"])) == float("inf")

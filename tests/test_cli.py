@@ -1,0 +1,227 @@
+"""The command line, as its users meet it."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+from PIL import Image
+
+from mtl_zoo import cli
+from tests.zoo import tiny
+
+RECIPE = '''
+"""Shows nothing, quickly."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings."""
+
+    epochs: int = 2  # passes over the data
+
+
+def evaluate(model, config):
+    return {"seg": {"accuracy": 0.5 + config.epochs}}
+
+
+def run(config):
+    return {"epochs": config.epochs}
+'''
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    path = tmp_path / "made_up.py"
+    path.write_text(RECIPE)
+    return str(path)
+
+
+@pytest.fixture
+def picture(tmp_path):
+    path = tmp_path / "a.png"
+    Image.fromarray(tiny.images(1, 40, 50)[0]).save(path)
+    return str(path)
+
+
+def error_line(capsys):
+    """The one line that an unsuccessful command leaves on stderr."""
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1, error
+    return error
+
+
+def test_no_command_is_wrong_usage_and_explains(capsys):
+    assert cli.main([]) == 2
+    assert "Usage: mtl-zoo COMMAND" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("argument", ["--help", "-h", "help"])
+def test_help_names_every_command(capsys, argument):
+    assert cli.main([argument]) == 0
+    text = capsys.readouterr().out
+    for command in cli.COMMANDS:
+        assert f"\n  {command}  " in text
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_every_command_has_help_with_an_example(capsys, command):
+    try:
+        code = cli.main([command, "--help"])
+    except SystemExit as stopped:
+        code = stopped.code
+    text = capsys.readouterr().out
+    assert code == 0
+    assert f"Usage: mtl-zoo {command} " in text and f"\n  mtl-zoo {command}" in text
+
+
+def test_help_of_flags(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["predict", "--help"])
+    assert "--out='predictions'" in capsys.readouterr().out
+
+
+def test_unknown_command(capsys):
+    assert cli.main(["shw"]) == 2
+    assert "Did you mean show?" in error_line(capsys)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["list", "--long"],
+        ["list", "a", "b"],
+        ["show"],
+        ["predict", "only-a-name"],
+        ["export", "a", "b", "c"],
+        ["train"],
+        ["evaluate"],
+    ],
+)
+def test_wrong_usage(capsys, arguments):
+    assert cli.main(arguments) == 2
+    assert f"(mtl-zoo {arguments[0]} --help)" in error_line(capsys)
+
+
+def test_unknown_flag(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["predict", "name", "image.png", "--output=x"])
+    assert stopped.value.code == 2
+    assert "output" in error_line(capsys)
+
+
+def test_list(saved_models, capsys):
+    assert cli.main(["list"]) == 0
+    assert capsys.readouterr().out == f"{tiny.NAME}\n"
+    assert cli.main(["list", "pets-*"]) == 1
+    assert "no saved model matches 'pets-*'" in error_line(capsys)
+
+
+def test_show(saved_models, capsys):
+    assert cli.main(["show", tiny.NAME]) == 0
+    assert capsys.readouterr().out.startswith(f"# {tiny.NAME}\n\nFinds discs")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["show"], ["predict", "a.png"], ["export", "serving"], ["evaluate"]],
+    ids=lambda arguments: arguments[0],
+)
+def test_unknown_model(saved_models, capsys, tmp_path, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    command, *rest = arguments
+    assert cli.main([command, "discs-tiny-seg", *rest]) == 1
+    assert f"Did you mean {tiny.NAME}?" in error_line(capsys)
+    assert os.listdir(tmp_path) == []
+
+
+def test_predict(saved_models, capsys, picture, tmp_path):
+    out = tmp_path / "out"
+    assert cli.main(["predict", tiny.NAME, picture, f"--out={out}"]) == 0
+    assert capsys.readouterr().out == f"1 image: see {out}\n"
+    found = json.loads((out / "predictions.json").read_text())
+    assert found["model"] == tiny.NAME
+    assert (out / "a.png").is_file()
+
+
+def test_predict_on_a_wrong_path(saved_models, capsys, tmp_path):
+    out = tmp_path / "out"
+    assert cli.main(["predict", tiny.NAME, "absent.png", f"--out={out}"]) == 1
+    assert "no file or folder 'absent.png'" in error_line(capsys)
+    assert not out.exists()
+
+
+def test_export(saved_models, capsys, tmp_path):
+    assert cli.main(["export", tiny.NAME, str(tmp_path / "serving")]) == 0
+    version = capsys.readouterr().out.strip()
+    assert version == str(tmp_path / "serving" / "1")
+    assert os.path.isfile(os.path.join(version, "saved_model.pb"))
+
+
+def test_export_to_where_nothing_can_be_written(saved_models, capsys, tmp_path):
+    (tmp_path / "file").touch()
+    assert cli.main(["export", tiny.NAME, str(tmp_path / "file" / "x")]) == 1
+    assert "can not write to" in error_line(capsys)
+
+
+def test_train_runs_a_recipe(capsys, recipe):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["train", recipe, "--epochs=7"])
+    assert stopped.value.code == 0
+    assert json.loads(capsys.readouterr().out) == {"epochs": 7}
+
+
+def test_help_of_a_recipe(capsys, recipe):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["train", recipe, "--help"])
+    text = capsys.readouterr().out
+    assert stopped.value.code == 0
+    assert "Shows nothing, quickly." in text and "passes over the data" in text
+
+
+def test_unknown_recipe(capsys):
+    assert cli.main(["train", "nuclei_det_sag"]) == 1
+    assert "Did you mean nuclei_det_seg" in error_line(capsys)
+
+
+def test_file_that_is_no_recipe(capsys, tmp_path):
+    (tmp_path / "empty.py").touch()
+    assert cli.main(["train", str(tmp_path / "empty.py")]) == 1
+    assert "is no recipe: it has no Config" in error_line(capsys)
+
+
+def test_evaluate_compares_with_what_the_card_reports(
+    saved_models, capsys, recipe, monkeypatch
+):
+    metrics = {**tiny.metrics(), "recipe": recipe}
+    monkeypatch.setattr(cli.registry, "read_metrics", lambda _: metrics)
+    assert cli.main(["evaluate", tiny.NAME, "--epochs=1"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split() == [
+        "seg",
+        "accuracy",
+        "1.5000",
+        "0.8125",
+    ]
+
+
+def test_list_and_show_are_quick_and_load_no_tensorflow(saved_models):
+    code = (
+        "import sys, mtl_zoo.cli as cli; "
+        f"codes = cli.main(['list']), cli.main(['show', {tiny.NAME!r}]); "
+        "print(codes, 'tensorflow' in sys.modules, 'keras' in sys.modules)"
+    )
+    start = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "(0, 0) False False"
+    assert done.stderr == ""
+    assert time.monotonic() - start < 3  # TensorFlow alone takes longer
+
+
+def test_a_reader_that_stops_early_is_no_failure(saved_models):
+    command = f"{sys.executable} -m mtl_zoo.cli show {tiny.NAME} | head -1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == (f"# {tiny.NAME}\n", "")
