@@ -38,7 +38,7 @@ class Config:
     workdir: str = "runs/nuclei_det_seg"
     data_dir: str = ""  # where the archive is; empty: the folder in MTL_ZOO_DATA
     single_task: str = ""  # "det" or "seg" trains that task alone
-    epochs: int = 14
+    epochs: int = 12
     steps_per_epoch: int = 58
     batch_size: int = 8
     image_size: int = 256
