@@ -1,5 +1,7 @@
 """Sphinx configuration: `make docs`."""
 
+import re
+
 import mtl_zoo
 
 project = "mtl_zoo"
@@ -27,5 +29,23 @@ napoleon_custom_sections = [
     "Differences from the paper",
     "Differences from the papers",
 ]
-# Docstrings are Markdown-flavoured; a single backtick means code.
-default_role = "code"
+# What Keras says about the methods that we override is in Keras's own documents.
+autodoc_inherit_docstrings = False
+
+
+def _bars(text):
+    return text.replace("|", r"\|")
+
+
+def to_restructured_text(app, what, name, obj, options, lines):
+    """Docstrings use Markdown's `code`; and a bar in them is a bar."""
+    spans = re.split(r"(?<!`)(`[^`]+`)(?!`)", "\n".join(lines))
+    for index, span in enumerate(spans):
+        is_code = index % 2 == 1
+        spans[index] = f"`{' '.join(span.split())}`" if is_code else _bars(span)
+    lines[:] = "".join(spans).split("\n")
+
+
+def setup(app):
+    """Register the above, to run before napoleon does."""
+    app.connect("autodoc-process-docstring", to_restructured_text, priority=100)

@@ -126,9 +126,9 @@ def predict_command(arguments: Sequence[str]) -> None:
 
     Writes, in pixels of the original image whatever its size: `predictions.json` with
     boxes, scores and labels of every image; and for each image IMAGE `IMAGE.json`, a
-    picture `IMAGE.png` with boxes, masks and labels drawn on it, and one file
-    `IMAGE.TASK.png` (numbers of classes) or `IMAGE.TASK.npy` for each map. When one
-    image can not be read, nothing is written.
+    picture `IMAGE.png` with boxes, masks and labels drawn on it, and one
+    `IMAGE.TASK.png` (numbers of classes) or `IMAGE.TASK.NAME.npy` for each map. When
+    one image can not be read, nothing is written.
     """
     flags, (name, *paths) = _flags(predict_command, PredictFlags, arguments, 2)
     registry.find(name)

@@ -39,7 +39,7 @@ class Config:
     data_dir: str = ""  # where the archive is; empty: the folder in MTL_ZOO_DATA
     full: bool = False  # all 37 breeds, through TFDS
     single_task: str = ""  # "det", "seg" or "breed" trains that task alone
-    epochs: int = 32
+    epochs: int = 24
     steps_per_epoch: int = 13
     batch_size: int = 16
     image_size: int = 224
@@ -56,8 +56,14 @@ def build_model(config: Config) -> mtl.architectures.HardSharing:
     breeds = pets.breed_names(config.full, config.data_dir or None)
     det = mtl.Task(
         "det",
-        mtl.heads.Detection(1, max_detections=20, class_names=["head"]),
-        mtl.losses.BoxDetection(),
+        mtl.heads.Detection(
+            1,
+            features=("pyramid_3", "pyramid_4", "pyramid_5"),  # no head is tiny
+            strides=(8, 16, 32),
+            max_detections=20,
+            class_names=["head"],
+        ),
+        mtl.losses.BoxDetection(strides=(8, 16, 32)),
         [evaluation.MeanBoxIoU(name="box_iou"), evaluation.BoxF1(max_detections=20, name="f1")],
     )
     seg = mtl.Task(

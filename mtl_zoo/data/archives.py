@@ -93,8 +93,8 @@ def find(name: str, data_dir: str | os.PathLike | None = None) -> pathlib.Path:
         raise DataNotFoundError(
             f"Expected {name}.tar.gz or the folder {name}/ in {folder}. Found neither. "
             "Put the archive there, or name another folder with MTL_ZOO_DATA or "
-            "data_dir=. To build it, see homepage and description of the set's "
-            "builder; the README.md inside each archive names its source and licence."
+            "data_dir=. The set's builder in mtl_zoo.data names its homepage and "
+            "paper, and the README.md in the archive its exact source and licence."
         )
 
     def unpack(target: pathlib.Path) -> None:

@@ -102,7 +102,7 @@ def draw_boxes(
     picture = Image.fromarray(_as_uint8(image))
     boxes = np.asarray(boxes, "float64").reshape(-1, 4)
     labels = np.zeros(len(boxes), int) if labels is None else np.asarray(labels)
-    real = np.flatnonzero(labels >= 0)
+    real = np.flatnonzero(labels >= 0).tolist()
     crowded = len(real) > CROWD
     side = min(picture.size)
     width = max(1, round(side / (400 if crowded else 180)))
@@ -115,7 +115,7 @@ def draw_boxes(
             draw.rectangle(rim, outline=(0, 0, 0), width=width + 2)
         draw.rectangle(box, outline=_color(int(labels[index]), colors), width=width)
     if not crowded:
-        for index in map(int, real):
+        for index in real:
             words = _words(index, labels, scores, class_names)
             color = _color(int(labels[index]), colors)
             _tag(draw, words, boxes[index], color, side)

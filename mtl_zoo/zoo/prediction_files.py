@@ -38,7 +38,7 @@ def predict_files(
 
     Everything is in pixels of the original images: `predictions.json` for all of them,
     and for each image its own JSON, a picture with the predictions drawn on it, and the
-    maps, a PNG of class numbers or else a NumPy file.
+    maps: a PNG of class numbers, or else NumPy files. The JSON names these files.
 
     Args:
         name_or_path: Name or path of a saved model that takes images.
@@ -73,13 +73,15 @@ def predict_files(
             pictures.write_png(
                 _draw(image, found, predict.class_names), folder / f"{stem}.png"
             )
-            for task, value in found.items():
-                _write_maps(folder / f"{stem}.{task}", _maps(value))
             described = {
                 "image": file.name,
                 "height": image.shape[0],
                 "width": image.shape[1],
-                "tasks": {task: _small(value) for task, value in found.items()},
+                "picture": f"{stem}.png",
+                "tasks": {
+                    task: {**_small(value), **_write_maps(folder, stem, task, value)}
+                    for task, value in found.items()
+                },
             }
             _write_json(folder / f"{stem}.json", described)
             everything.append(described)
@@ -173,13 +175,24 @@ def _draw(
     return pictures.side_by_side([picture], [", ".join(title)]) if title else picture
 
 
-def _write_maps(path: Path, maps: Mapping[str, np.ndarray]) -> None:
-    """Class maps as PNG; other maps as arrays, unless a class map sums them up."""
-    classes = [value for value in maps.values() if value.dtype.kind in "iu"]
-    if classes:
-        Image.fromarray(classes[0].astype("uint8")).save(f"{path}.png")
-    elif maps:
-        np.save(f"{path}.npy", next(iter(maps.values())))
+def _write_maps(
+    folder: Path, stem: str, task: str, prediction: Mapping[str, Any]
+) -> dict[str, str]:
+    """Write a class map as PNG, or else other maps as arrays; return the files' names.
+
+    Where there is a class map, the probabilities behind it are left out.
+    """
+    maps = _maps(prediction)
+    for name, value in maps.items():
+        if value.dtype.kind in "iu":
+            file = f"{stem}.{task}.png"
+            depth = "uint8" if value.max(initial=0) < 256 else "uint16"
+            Image.fromarray(value.astype(depth)).save(folder / file)
+            return {name: file}
+    files = {name: f"{stem}.{task}.{name}.npy" for name in maps}
+    for name, file in files.items():
+        np.save(folder / file, maps[name])
+    return files
 
 
 def _write_json(path: Path, value: Any) -> None:

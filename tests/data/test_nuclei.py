@@ -117,10 +117,11 @@ def test_image_boxes_and_maps_move_together(nuclei_dir, scale):
                 # unless another is there.
                 assert foreground[y1:y2, x1:x2].all()
                 covered[y1:y2, x1:x2] = True
+            # What has no box is cut by the border, or smaller than ten pixels.
             slivers, _ = ndimage.label(foreground & ~covered)
-            for sliver in ndimage.find_objects(slivers):
-                ends = {(s.start, s.stop) for s in sliver}
-                assert any(start == 0 or stop == 64 for start, stop in ends)
+            for number, sliver in enumerate(ndimage.find_objects(slivers), start=1):
+                cut = any(s.start == 0 or s.stop == 64 for s in sliver)
+                assert cut or (slivers == number).sum() < 10
             grey = images[at].numpy().mean(-1)
             inside = weights["foreground"][at].numpy() > 0
             core = ndimage.binary_erosion(foreground)

@@ -1,6 +1,7 @@
 """The SavedModel equals the model, and needs nothing of Keras."""
 
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -99,6 +100,28 @@ def test_serves_where_keras_can_not_be_imported(version, network, tmp_path):
     )
 
 
+def test_a_session_serves_it_from_another_place(version, signatures, tmp_path):
+    """TensorFlow Serving runs the graph in a session, by the names of its tensors."""
+    moved = shutil.copytree(version, tmp_path / "moved")
+    images = tiny.images(3, 32, 64)
+    expected = {
+        name: signature(images=tf.constant(images))
+        for name, signature in signatures.items()
+    }
+    v1 = tf.compat.v1
+    with v1.Session(graph=tf.Graph()) as session:
+        loaded = v1.saved_model.load(session, ["serve"], str(moved))
+        for name, outputs in expected.items():
+            definition = loaded.signature_def[name]
+            assert definition.method_name == "tensorflow/serving/predict"
+            found = session.run(
+                {key: info.name for key, info in definition.outputs.items()},
+                {definition.inputs["images"].name: images},
+            )
+            for key, value in outputs.items():
+                np.testing.assert_allclose(found[key], value, atol=1e-5)
+
+
 def test_no_path_of_this_machine_in_the_graph(version):
     graph = (version / "saved_model.pb").read_bytes()
     package = os.path.dirname(mtl.__file__)
@@ -122,7 +145,7 @@ def test_vectors_keep_their_dtype_and_size(tmp_path):
 
 
 def test_versions_count_up_and_never_change(tmp_path):
-    network = fakes.model()
+    network = reader(lambda raw: raw)
     assert mtl.export.to_serving(network, tmp_path).name == "1"
     assert mtl.export.to_serving(network, tmp_path, version=7).name == "7"
     assert mtl.export.to_serving(network, tmp_path).name == "8"

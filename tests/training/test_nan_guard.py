@@ -17,6 +17,11 @@ def spoilt_batches(batch, value=np.nan, task="size"):
     return tf.data.Dataset.from_tensor_slices((x, labels)).batch(8)
 
 
+def make_model():
+    """Eager: a few steps take less time than making a graph."""
+    return fakes.model(run_eagerly=True)
+
+
 def fit(model, data, callbacks=(), **kwargs):
     return model.fit(
         data,
@@ -34,7 +39,7 @@ def test_task_and_step_are_named_at_the_very_batch(batch, value):
         match=rf"'size' is not finite, at batch {batch} of epoch 0 "
         rf"\(step {batch + 1} of",
     ):
-        fit(fakes.model(), spoilt_batches(batch, value))
+        fit(make_model(), spoilt_batches(batch, value))
 
 
 def test_with_several_steps_an_execution_the_last_is_named():
@@ -47,7 +52,7 @@ def test_validation_loss_is_checked():
         mtl.training.NonFiniteLossError, match=r"'colour'.*validation after epoch 0"
     ):
         fit(
-            fakes.model(),
+            make_model(),
             fakes.batches(),
             validation_data=spoilt_batches(1, task="colour"),
         )
@@ -63,7 +68,7 @@ def test_total_alone_points_at_the_balancing():
 
 
 def test_finite_training_is_left_alone():
-    guarded, plain = fakes.model(), fakes.model()
+    guarded, plain = make_model(), make_model()
     fit(guarded, fakes.batches())
     plain.fit(fakes.batches(), verbose=0)
     for ours, theirs in zip(guarded.get_weights(), plain.get_weights(), strict=True):
@@ -73,7 +78,7 @@ def test_finite_training_is_left_alone():
 def test_last_good_checkpoint_survives(tmp_path):
     # Finite in epoch 0 (4 batches), spoilt in epoch 1.
     data = fakes.batches().concatenate(spoilt_batches(1)).repeat()
-    model = fakes.model()
+    model = make_model()
     resume = mtl.training.Resume(tmp_path)
     with pytest.raises(mtl.training.NonFiniteLossError):
         fit(model, data, [resume], steps_per_epoch=4, epochs=3)

@@ -91,6 +91,11 @@ def test_two_complete_checkpoints_are_kept(runs, name, last):
     assert names == kept | {"checkpoint", "run.json"}
 
 
+def make_model(optimizer=None, **kwargs):
+    """Eager: a few steps take less time than making a graph."""
+    return fakes.model(optimizer, run_eagerly=True, **kwargs)
+
+
 def fit(model, folder, epochs=1, data=None, steps=2, callbacks=(), **kwargs):
     return model.fit(
         fakes.batches().repeat() if data is None else data,
@@ -102,14 +107,14 @@ def fit(model, folder, epochs=1, data=None, steps=2, callbacks=(), **kwargs):
 
 
 def test_same_code_in_one_process_goes_on_in_spite_of_numbered_names(tmp_path):
-    fit(fakes.model(), tmp_path, epochs=1)
-    history = fit(fakes.model(seed=2), tmp_path, epochs=3)
+    fit(make_model(), tmp_path, epochs=1)
+    history = fit(make_model(seed=2), tmp_path, epochs=3)
     assert history.epoch == [0, 1, 2]
     assert len(history.history["loss"]) == 3
 
 
 def test_a_later_fit_without_resume_starts_at_epoch_0(tmp_path):
-    model = fakes.model()
+    model = make_model()
     fit(model, tmp_path, epochs=2)
     fit(model, tmp_path, epochs=2)
     history = model.fit(fakes.batches(), epochs=1, verbose=0)
@@ -117,17 +122,17 @@ def test_a_later_fit_without_resume_starts_at_epoch_0(tmp_path):
 
 
 def test_every_second_epoch_and_the_last(tmp_path):
-    fit(fakes.model(), tmp_path, epochs=5, every=2, max_to_keep=9)
+    fit(make_model(), tmp_path, epochs=5, every=2, max_to_keep=9)
     names = sorted(path.name for path in tmp_path.glob("epoch-*.index"))
     assert names == ["epoch-2.index", "epoch-4.index", "epoch-5.index"]
 
 
 def other_optimizer():
-    return fakes.model(keras.optimizers.SGD(0.2))
+    return make_model(keras.optimizers.SGD(0.2))
 
 
 def other_dropout():
-    return fakes.model(dropout=0.5)
+    return make_model(dropout=0.5)
 
 
 def other_width():
@@ -148,7 +153,7 @@ def other_width():
 def test_checkpoint_of_another_run_is_refused_before_training(
     tmp_path, make, difference
 ):
-    fit(fakes.model(), tmp_path)
+    fit(make_model(), tmp_path)
     model = make()
     before = model.get_weights()
     with pytest.raises(ValueError, match=f"another run(.|\n)*{difference}"):
@@ -158,14 +163,14 @@ def test_checkpoint_of_another_run_is_refused_before_training(
 
 
 def test_other_epoch_length_is_refused(tmp_path):
-    fit(fakes.model(), tmp_path)
+    fit(make_model(), tmp_path)
     with pytest.raises(ValueError, match="steps_per_epoch: saved 2, now 3"):
-        fit(fakes.model(), tmp_path, epochs=2, steps=3)
+        fit(make_model(), tmp_path, epochs=2, steps=3)
 
 
 def test_finite_dataset_is_refused_at_once(tmp_path):
     with pytest.raises(ValueError, match="infinite dataset"):
-        fit(fakes.model(), tmp_path, data=fakes.batches(), steps=None)
+        fit(make_model(), tmp_path, data=fakes.batches(), steps=None)
     assert not list(tmp_path.glob("epoch-*"))
 
 
@@ -177,7 +182,7 @@ def test_python_generator_is_refused(tmp_path):
 
     data = tf.data.Dataset.from_generator(generate, output_signature=spec)
     with pytest.raises(TypeError, match="Python generator"):
-        fit(fakes.model(), tmp_path, data=data)
+        fit(make_model(), tmp_path, data=data)
 
 
 def test_model_that_is_not_built_is_refused(tmp_path):
@@ -202,7 +207,7 @@ def test_plain_keras_model_is_refused(tmp_path):
 def test_wrong_order_of_callbacks_is_refused(tmp_path):
     stop = mtl.training.DeltaMEarlyStopping()
     with pytest.raises(ValueError, match="List Resume last"):
-        fakes.model().fit(
+        make_model().fit(
             fakes.batches().repeat(),
             steps_per_epoch=1,
             validation_data=fakes.batches(),
@@ -219,7 +224,7 @@ def test_spoilt_state_is_never_saved(tmp_path):
                 bias.assign(np.full(bias.shape, np.nan))
 
     with pytest.raises(mtl.training.NonFiniteError, match="bias"):
-        fit(fakes.model(), tmp_path, epochs=3, callbacks=[Spoil()])
+        fit(make_model(), tmp_path, epochs=3, callbacks=[Spoil()])
     assert tf.train.latest_checkpoint(tmp_path).endswith("epoch-1")
 
 

@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mtl_zoo.zoo.prediction_files import PredictionError, _stems, predict_files
+from mtl_zoo.zoo.prediction_files import (
+    PredictionError,
+    _draw,
+    _stems,
+    _write_maps,
+    predict_files,
+)
 from tests.zoo import tiny
 from tests.zoo.tiny import NAME
 
@@ -40,10 +46,38 @@ def test_writes_json_pictures_and_maps(saved, pictures, tmp_path):
     first = everything["images"][0]
     assert first == json.loads((out / "a.json").read_text())
     assert (first["image"], first["height"], first["width"]) == ("a.png", 40, 50)
+    assert first["picture"] == "a.png"
+    assert first["tasks"]["seg"] == {"label_map": "a.seg.png"}
     det = first["tasks"]["det"]
     assert len(det["boxes"]) == len(det["scores"]) == len(det["labels"])
     assert Image.open(out / "b.seg.png").size == (30, 70)
     assert set(np.unique(Image.open(out / "b.seg.png"))) <= {0, 1}
+
+
+def test_maps_without_classes_are_arrays_and_many_classes_fit(tmp_path):
+    values = np.ones((4, 5, 1), "float32")
+    files = _write_maps(tmp_path, "a", "depth", {"value_map": values})
+    assert files == {"value_map": "a.depth.value_map.npy"}
+    np.testing.assert_array_equal(np.load(tmp_path / files["value_map"]), values)
+    classes = np.array([[0, 300]])
+    files = _write_maps(tmp_path, "a", "seg", {"label_map": classes})
+    found = np.asarray(Image.open(tmp_path / files["label_map"]))
+    np.testing.assert_array_equal(found, classes)
+
+
+def test_picture_shows_masks_boxes_and_the_label_of_the_image():
+    image = np.zeros((64, 64, 3), "uint8")
+    half = np.zeros((64, 64), "int32")
+    half[32:] = 1
+    boxes = {"boxes": np.array([[8.0, 8, 24, 24]]), "labels": np.array([0])}
+    plain = _draw(image, {}, {})
+    masked = _draw(image, {"seg": {"label_map": half}}, {})
+    boxed = _draw(image, {"det": boxes}, {"det": ["disc"]})
+    assert not plain.any()
+    assert not masked[: len(masked) // 2 - 8].any() and masked[-8:].any()
+    assert boxed.any() and not boxed[-8:].any()
+    titled = _draw(image, {"cls": {"label": np.array(1)}}, {"cls": ["cat", "dog"]})
+    assert titled.shape[0] > plain.shape[0]
 
 
 def test_other_files_in_the_output_folder_stay(saved, pictures, tmp_path):

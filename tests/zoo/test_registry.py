@@ -54,7 +54,7 @@ def test_default_folder_is_beside_the_package(monkeypatch):
 
 
 def test_unknown_name_suggests_the_closest(folder):
-    with pytest.raises(registry.ModelNotFoundError, match=r"mean nuclei-mlp-det\?"):
+    with pytest.raises(registry.ModelNotFoundError, match="mean nuclei-mlp-det"):
         registry.find("nuclei-mlp-dat")
 
 
@@ -103,16 +103,17 @@ def test_loaded_model_goes_on_training(saved_models):
     labels = {
         "seg": np.ones((2, 64, 96), "int32"),
         "det": {
-            "boxes": np.array([[[4.0, 4.0, 40.0, 40.0]]] * 2, "float32"),
+            "boxes": np.array([[[4.0, 4.0, 16.0, 16.0]]] * 2, "float32"),
             "labels": np.zeros((2, 1), "int32"),
         },
     }
     loaded.fit(tiny.images().astype("float32"), labels, batch_size=2, verbose=0)
-    moved = [
-        not np.array_equal(old, new)
-        for old, new in zip(before, loaded.trainable_variables, strict=True)
+    still = [
+        variable.path
+        for old, variable in zip(before, loaded.trainable_variables, strict=True)
+        if np.array_equal(old, variable.numpy())
     ]
-    assert all(moved)
+    assert still == []
 
 
 def test_frozen_layers_stay_frozen(network, saved_models, tmp_path):

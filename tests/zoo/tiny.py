@@ -25,24 +25,30 @@ def model(seed: int = 0) -> mtl.architectures.HardSharing:
         f"stride_{stride}": keras.layers.Conv2D(
             8, 3, strides=2, padding="same", activation="relu"
         )
-        for stride in (2, 4, 8, 16, 32)
+        for stride in (2, 4)
     }
     trunk = mtl.trunks.Trunk(
-        {"stride_1": keras.layers.Rescaling(1 / 255), **stages},
-        neck=mtl.trunks.FeaturePyramid(width=8),
-        name="tiny",
+        {"stride_1": keras.layers.Rescaling(1 / 255), **stages}, name="tiny"
     )
     tasks = [
         mtl.Task(
             "seg",
-            mtl.heads.Segmentation(2, width=8, class_names=["ground", "disc"]),
+            mtl.heads.Segmentation(
+                2, features=("stride_4",), width=8, class_names=["ground", "disc"]
+            ),
             keras.losses.SparseCategoricalCrossentropy(from_logits=True),
             [keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
         ),
         mtl.Task(
             "det",
             mtl.heads.Detection(
-                1, width=8, depth=1, max_detections=5, class_names=["disc"]
+                1,
+                features=("stride_4",),
+                strides=(4,),
+                width=8,
+                depth=1,
+                max_detections=5,
+                class_names=["disc"],
             ),
             mtl.losses.BoxDetection(),
         ),
