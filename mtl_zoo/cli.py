@@ -22,10 +22,12 @@ the environment variable MTL_ZOO_SAVED_MODELS names. Exit codes: 0 done, 1 faile
 from __future__ import annotations
 
 import difflib
+import importlib
 import importlib.util
 import inspect
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,9 +113,7 @@ class PredictFlags:
     """Flags of `predict`."""
 
     out: str = "predictions"  # folder for the results, made if need be
-    max_side: int = (
-        0  # images with a longer side are made smaller; 0: as the model says
-    )
+    max_side: int = 0  # larger images are made smaller; 0: as the model says
 
 
 def predict_command(arguments: Sequence[str]) -> None:
@@ -164,12 +164,14 @@ def evaluate_command(arguments: Sequence[str]) -> None:
             f"the recipe {metrics['recipe']!r} of this model has no function "
             "evaluate(model, config)"
         )
-    from mtl_zoo.training import flags
-
+    flags = _import_flags()
     config, unexpected = flags.parse(recipe.Config, rest, recipe.__doc__ or "")
     if unexpected:
         raise UsageError(f"unexpected argument {unexpected[0]!r}")
-    results = recipe.evaluate(registry.load(name, compile=True), config)
+    try:
+        results = recipe.evaluate(registry.load(name, compile=True), config)
+    except FileNotFoundError as error:  # such as the data
+        raise CommandError(str(error)) from None
     _print_results(results, metrics)
 
 
@@ -191,9 +193,11 @@ def train_command(arguments: Sequence[str]) -> None:
             return
         raise UsageError("expected a RECIPE first")
     recipe = _load_recipe(arguments[0])
-    from mtl_zoo.training import flags
-
-    flags.main(recipe.run, recipe.Config, arguments[1:])
+    flags = _import_flags()
+    try:
+        flags.main(recipe.run, recipe.Config, arguments[1:])
+    except FileNotFoundError as error:  # such as the data
+        raise CommandError(str(error)) from None
 
 
 @dataclass(frozen=True)
@@ -262,6 +266,7 @@ def _load_recipe(name: str) -> ModuleType:
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up
+    _import_flags()  # so that the recipe does not do it less quietly
     spec.loader.exec_module(module)
     for needed in ("Config", "run"):
         if not hasattr(module, needed):
@@ -294,8 +299,7 @@ def _flags(
     command: Callable, config: type, arguments: Sequence[str], least: int
 ) -> tuple[Any, list[str]]:
     """Return flags and positional arguments, at least as many as given."""
-    from mtl_zoo.training import flags
-
+    flags = _import_flags()
     text = inspect.getdoc(command) or ""
     parsed: Any
     parsed, positional = flags.parse(config, arguments, text)
@@ -317,6 +321,26 @@ def _positional(
     if missing > len(defaults):
         raise UsageError(f"expected {' '.join(names)}")
     return [*arguments, *defaults[len(defaults) - missing :]]
+
+
+def _import_flags() -> ModuleType:
+    """Import `mtl_zoo.training.flags`, and with it TensorFlow, without what that says.
+
+    It writes about the machine before it reads the setting that would keep it quiet.
+    """
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as said:
+        os.dup2(said.fileno(), 2)
+        try:
+            return importlib.import_module("mtl_zoo.training.flags")
+        except BaseException:
+            said.seek(0)
+            os.write(stderr, said.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
 
 
 def _complain(command: str, message: str, code: int) -> int:

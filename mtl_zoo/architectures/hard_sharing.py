@@ -28,17 +28,18 @@ class HardSharing(MultiTaskModel):
         `{task name: raw output of its head}`.
 
     Example:
-        >>> import numpy as np
         >>> import mtl_zoo as mtl
         >>> tasks = [
-        ...     mtl.Task(name, keras.layers.Dense(1), keras.losses.MeanSquaredError())
+        ...     mtl.Task(
+        ...         name,
+        ...         mtl.heads.Regression(1, feature="layer_1"),
+        ...         keras.losses.MeanSquaredError(),
+        ...     )
         ...     for name in ("height", "age")
         ... ]
-        >>> trunk = mtl.trunks.mlp([8])
-        >>> for task in tasks:  # a plain layer reads the last feature
-        ...     pass
-        >>> trunk.name
-        'mlp'
+        >>> model = HardSharing(mtl.trunks.mlp([8]), tasks)
+        >>> {name: tuple(out.shape) for name, out in model(keras.ops.ones((2, 3))).items()}
+        {'height': (2, 1), 'age': (2, 1)}
 
     Reference:
         - [Caruana, 1997](https://doi.org/10.1023/A:1007379606734)

@@ -26,7 +26,7 @@ class ForegroundIoU(keras.metrics.IoU):
     Example:
         >>> metric = ForegroundIoU()
         >>> logits = keras.ops.one_hot(keras.ops.array([[[1, 1, 0]]]), 2)
-        >>> metric.update_state(keras.ops.array([[[1, 0, 0]]]), logits)
+        >>> _ = metric.update_state(keras.ops.array([[[1, 0, 0]]]), logits)
         >>> print(float(metric.result()))
         0.5
     """

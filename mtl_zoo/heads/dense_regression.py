@@ -51,7 +51,9 @@ class DenseRegression(Head):
         self.stride = stride
         self.width = width
         self.activation = keras.activations.get(activation)
-        self.pixels = PyramidToPixels(channels, stride, width, dtype=self.dtype_policy)
+        self.pixels = PyramidToPixels(
+            channels, stride, width=width, dtype=self.dtype_policy
+        )
 
     def build(self, input_shape: Mapping[str, Any]) -> None:
         """Builds the layers for the levels' channels."""

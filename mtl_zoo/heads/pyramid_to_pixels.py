@@ -55,6 +55,7 @@ class PyramidToPixels(keras.layers.Layer):
         self,
         channels: int,
         stride: int = 4,
+        *,
         detail_stride: int | None = None,
         width: int = 64,
         dropout: float = 0.0,

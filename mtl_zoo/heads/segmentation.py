@@ -77,9 +77,9 @@ class Segmentation(Head):
         self.pixels = PyramidToPixels(
             num_classes,
             stride,
-            None if detail is None else detail_stride,
-            width,
-            dropout,
+            detail_stride=None if detail is None else detail_stride,
+            width=width,
+            dropout=dropout,
             dtype=self.dtype_policy,
         )
 

@@ -69,7 +69,7 @@ def study(
         convention: report.spread(
             [
                 delta_m(ours, alone, directions, convention=convention)
-                for ours, alone in zip(together, single, strict=True)
+                for ours, alone in zip(_comparable(together, single), single, strict=True)
             ]
         )
         for convention in CONVENTIONS
@@ -101,6 +101,24 @@ def study(
     report.check_metrics(metrics)
     report.write_json(metrics, base / "metrics.json")
     return metrics
+
+
+def _comparable(runs: list[dict], baselines: list[dict]) -> list[dict]:
+    """Leave out metrics of which some baseline is 0: nothing is relative to 0.
+
+    Such as the AP75 of a run of a minute.
+    """
+    return [
+        {
+            task: {
+                metric: value
+                for metric, value in metrics.items()
+                if all(baseline[task][metric] for baseline in baselines)
+            }
+            for task, metrics in run.items()
+        }
+        for run in runs
+    ]
 
 
 def _models(

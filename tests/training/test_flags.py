@@ -1,7 +1,7 @@
 """Flags from a dataclass."""
 
 import dataclasses
-import subprocess
+import runpy
 import sys
 import textwrap
 from typing import Literal
@@ -119,7 +119,7 @@ def test_fields_that_cannot_be_flags():
         define_flags(dict, absl_flags.FlagValues())
 
 
-def test_main_runs_a_recipe_and_prints_its_result(tmp_path):
+def test_main_runs_a_recipe_and_prints_its_result(tmp_path, monkeypatch, capsys):
     recipe = tmp_path / "recipe.py"
     recipe.write_text(
         textwrap.dedent(
@@ -143,16 +143,15 @@ def test_main_runs_a_recipe_and_prints_its_result(tmp_path):
     )
 
     def run(*arguments):
-        return subprocess.run(
-            [sys.executable, recipe, *arguments], capture_output=True, text=True
-        )
+        monkeypatch.setattr(sys, "argv", [str(recipe), *arguments])
+        with pytest.raises(SystemExit) as stopped:
+            runpy.run_path(str(recipe), run_name="__main__")
+        return stopped.value.code, capsys.readouterr()
 
-    done = run("--epochs=3")
-    assert (done.returncode, done.stdout) == (
-        0,
-        '{\n "task": {\n  "metric": 1.5\n }\n}\n',
-    )
-    wrong = run("epochs=3")
-    assert wrong.returncode == 2 and "epochs=3" in wrong.stderr.splitlines()[-1]
-    text = run("--help").stdout
-    assert "Shows something." in text and "passes over the data" in text
+    code, printed = run("--epochs=3")
+    assert (code, printed.out) == (0, '{\n "task": {\n  "metric": 1.5\n }\n}\n')
+    code, printed = run("epochs=3")
+    assert code == 2 and "epochs=3" in printed.err
+    code, printed = run("--help")
+    assert code == 0
+    assert "Shows something." in printed.out and "passes over the data" in printed.out
