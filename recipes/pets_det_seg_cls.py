@@ -53,7 +53,7 @@ class Config:
 
 def build_model(config: Config) -> mtl.architectures.HardSharing:
     """The shared trunk and the tasks, or the one of them that is asked for."""
-    breeds = pets.breed_names(config.full, config.data_dir or None)
+    breeds = pets.breed_names(full=config.full, data_dir=config.data_dir or None)
     det = mtl.Task(
         "det",
         mtl.heads.Detection(
@@ -64,7 +64,10 @@ def build_model(config: Config) -> mtl.architectures.HardSharing:
             class_names=["head"],
         ),
         mtl.losses.BoxDetection(strides=(8, 16, 32)),
-        [evaluation.MeanBoxIoU(name="box_iou"), evaluation.BoxF1(max_detections=20, name="f1")],
+        [
+            evaluation.MeanBoxIoU(name="box_iou"),
+            evaluation.BoxF1(max_detections=20, name="f1"),
+        ],
     )
     seg = mtl.Task(
         "seg",

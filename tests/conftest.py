@@ -44,6 +44,27 @@ def _seeded() -> None:
 
 
 @pytest.fixture(scope="session")
+def own_cache(tmp_path_factory):
+    """Data sets are prepared here, not in the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MTL_ZOO_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def real_data(own_cache):
+    """Returns a function from a set's name to the folder that holds its archive."""
+
+    def folder_of(name: str) -> Path:
+        folder = Path(os.environ.get("MTL_ZOO_DATA") or "/nonexistent")
+        if not (folder / name).is_dir() and not (folder / f"{name}.tar.gz").is_file():
+            pytest.skip(f"MTL_ZOO_DATA names no folder that holds {name}")
+        return folder
+
+    return folder_of
+
+
+@pytest.fixture(scope="session")
 def network():
     """A tiny vision model, the one that `saved` holds."""
     from tests.zoo import tiny

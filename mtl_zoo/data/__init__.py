@@ -15,13 +15,21 @@ image as given to the network, x2 and y2 exclusive, padded with -1. A weight is 
 where a label is absent or a pixel is padding; the label there is any legal value.
 
 `nuclei` and `pets` come as archives, and `archives` says where they are looked for:
-`MTL_ZOO_DATA` names the folder. `digit_scenes` needs no download.
+`MTL_ZOO_DATA` names the folder. `digit_scenes` needs no download;
+`digit_scenes_builder` has it as a TFDS set.
 """
 
 import importlib
 from types import ModuleType
 
-__all__ = ["archives", "digit_scenes", "nuclei", "pets", "stream"]
+__all__ = [
+    "archives",
+    "digit_scenes",
+    "digit_scenes_builder",
+    "nuclei",
+    "pets",
+    "stream",
+]
 
 
 def __getattr__(name: str) -> ModuleType:

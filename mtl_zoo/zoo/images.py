@@ -3,11 +3,14 @@
 What a model wants is in the `preprocessing` of its `config.json`, one of::
 
     {"kind": "native", "multiple": 32, "max_side": 1024}
+    {"kind": "fit", "size": 224, "multiple": 32}
     {"kind": "resize", "size": 256}
 
-`native` keeps the resolution: an image whose longer side exceeds `max_side` is made
-smaller, and then padded with 0 at the bottom and on the right to a multiple of
-`multiple`. `resize` stretches every image to a square.
+`native` keeps the resolution, except that an image whose longer side exceeds `max_side`
+is made smaller. `fit` makes the longer side `size`, which enlarges small images. Both
+keep the proportions and pad with 0 at the bottom and on the right to a multiple of
+`multiple`; for `fit`, a `multiple` equal to `size` gives squares. `resize` stretches
+every image to a square.
 """
 
 from __future__ import annotations
@@ -22,7 +25,11 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 NATIVE = {"kind": "native", "multiple": 32, "max_side": 1024}
 
-_KEYS = {"native": {"kind", "multiple", "max_side"}, "resize": {"kind", "size"}}
+_KEYS = {
+    "native": {"kind", "multiple", "max_side"},
+    "fit": {"kind", "size", "multiple"},
+    "resize": {"kind", "size"},
+}
 
 
 class ImageError(ValueError):
@@ -45,7 +52,7 @@ class Placement:
 
 
 def check_preprocessing(preprocessing: Mapping[str, Any]) -> None:
-    """Check that `preprocessing` is one of the two forms above.
+    """Check that `preprocessing` is one of the forms above.
 
     Raises:
         ValueError: When it is not.
@@ -56,8 +63,9 @@ def check_preprocessing(preprocessing: Mapping[str, Any]) -> None:
         isinstance(size, int) and size > 0 for size in sizes
     ):
         raise ValueError(
-            'Expected {"kind": "native", "multiple": 32, "max_side": 1024} or {"kind": '
-            f'"resize", "size": 256}}, with whole numbers. Received: {preprocessing!r}'
+            'Expected {"kind": "native", "multiple": 32, "max_side": 1024}, {"kind": '
+            '"fit", "size": 224, "multiple": 32} or {"kind": "resize", "size": 256}, '
+            f"with whole numbers. Received: {preprocessing!r}"
         )
 
 
@@ -103,7 +111,11 @@ def place(
         side = preprocessing["size"]
         content, multiple = (side, side), 1
     else:
-        scale = min(1.0, preprocessing["max_side"] / max(height, width))
+        longer = max(height, width)
+        if preprocessing["kind"] == "fit":
+            scale = preprocessing["size"] / longer
+        else:
+            scale = min(1.0, preprocessing["max_side"] / longer)
         content = (max(1, round(height * scale)), max(1, round(width * scale)))
         multiple = preprocessing["multiple"]
     if content != (height, width):

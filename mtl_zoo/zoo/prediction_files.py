@@ -71,7 +71,7 @@ def predict_files(
             image = _read(file)
             found = predict(image)
             pictures.write_png(
-                _draw(image, found, predict.class_names), folder / f"{stem}.png"
+                draw_prediction(image, found, predict.class_names), folder / f"{stem}.png"
             )
             described = {
                 "image": file.name,
@@ -147,12 +147,21 @@ def _small(prediction: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _draw(
+def draw_prediction(
     image: np.ndarray,
     found: Mapping[str, Mapping[str, Any]],
     class_names: Mapping[str, Sequence[str]],
 ) -> np.ndarray:
-    """Masks, boxes above them, and the labels of whole images as a title."""
+    """Return the picture of a prediction: masks, boxes above them, labels as a title.
+
+    Args:
+        image: uint8 RGB `(height, width, 3)`.
+        found: `{task: {name: array}}` in the pixels of `image`, as from `Predictor`.
+        class_names: `{task: names of its classes}`.
+
+    Returns:
+        uint8 RGB, enlarged when the image is small.
+    """
     picture, title = pictures.enlarge(image), []
     factor = len(picture) // len(image)
     for value in found.values():

@@ -126,22 +126,25 @@ def load(name_or_path: str | os.PathLike, compile: bool = False) -> MultiTaskMod
     highest version. The result predicts, and can be trained further.
 
     Args:
-        name_or_path: A name that `list_models` knows, or a path.
-        compile: Whether the model is also compiled as it was for training, with a fresh
-            optimizer and balancing. Defaults to `False`.
+        name_or_path: A name that `list_models` knows, the path of such a folder, or the
+            path of a `.keras` file, such as a recipe writes.
+        compile: Whether the model is also compiled as it was for training; from a
+            folder, with a fresh optimizer and balancing. Defaults to `False`.
 
     Raises:
         ModelNotFoundError: When there is no such model.
         ValueError: When config and variables do not fit together.
     """
-    folder = find(name_or_path)
+    path = Path(name_or_path)
+    is_file = path.suffix == ".keras" and path.is_file()
+    folder = path if is_file else find(name_or_path)
     import keras
 
-    import mtl_zoo
+    _register_classes()
+    if is_file:
+        return keras.saving.load_model(path, compile=compile)
     from mtl_zoo.export.variables import restore_variables
 
-    for package in ("architectures", "balancing", "evaluation", "heads", "losses"):
-        getattr(mtl_zoo, package)  # importing it registers its classes with Keras
     config = read_config(folder)
     if "keras_hub" in json.dumps(config):
         import keras_hub  # noqa: F401 (registers its layers)
@@ -150,6 +153,14 @@ def load(name_or_path: str | os.PathLike, compile: bool = False) -> MultiTaskMod
     model = keras.saving.deserialize_keras_object(config)
     restore_variables(model, latest_version(folder))
     return model
+
+
+def _register_classes() -> None:
+    """Import what Keras needs to know to build our models; the package is lazy."""
+    import mtl_zoo
+
+    for package in ("architectures", "balancing", "evaluation", "heads", "losses"):
+        getattr(mtl_zoo, package)
 
 
 def _versions(folder: Path) -> list[Path]:

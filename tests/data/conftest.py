@@ -1,7 +1,6 @@
-"""Small made-up archives of each set's format, and the real ones where they are."""
+"""Small made-up archives of each set's format."""
 
 import json
-import os
 import pathlib
 
 import numpy as np
@@ -10,23 +9,8 @@ from PIL import Image
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _own_cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MTL_ZOO_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
-@pytest.fixture(scope="session")
-def real_data():
-    """Returns a function from a set's name to the folder that holds its archive."""
-
-    def folder_of(name: str) -> pathlib.Path:
-        folder = pathlib.Path(os.environ.get("MTL_ZOO_DATA") or "/nonexistent")
-        if not (folder / name).is_dir() and not (folder / f"{name}.tar.gz").is_file():
-            pytest.skip(f"MTL_ZOO_DATA names no folder that holds {name}")
-        return folder
-
-    return folder_of
+def _own_cache(own_cache):
+    """No test of a data set touches the user's cache."""
 
 
 @pytest.fixture(scope="session")

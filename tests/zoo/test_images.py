@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from mtl_zoo.zoo import images
 from mtl_zoo.zoo.images import Placement, place, restore
 
 NATIVE = {"kind": "native", "multiple": 32, "max_side": 128}
+FIT = {"kind": "fit", "size": 96, "multiple": 32}
 RESIZE = {"kind": "resize", "size": 64}
 
 
@@ -45,7 +47,37 @@ def test_resize_stretches_to_a_square():
     assert placement == Placement((20, 200), (64, 64), (64, 64))
 
 
-@pytest.mark.parametrize("preprocessing", [NATIVE, RESIZE])
+@pytest.mark.parametrize(
+    ("size", "content", "padded"),
+    [
+        ((48, 24), (96, 48), (96, 64)),  # enlarged
+        ((100, 200), (48, 96), (64, 96)),  # made smaller
+        ((96, 96), (96, 96), (96, 96)),
+        ((1, 1000), (1, 96), (32, 96)),  # never less than one pixel
+    ],
+)
+def test_fit_makes_the_longer_side_the_size(size, content, padded):
+    placed, placement = place(picture(*size), FIT)
+    assert placement == Placement(size, content, padded)
+    assert placed.shape == (*padded, 3)
+    assert not placed[content[0] :].any() and not placed[:, content[1] :].any()
+
+
+@pytest.mark.parametrize("scene", [(60, 40), (30, 90)])
+def test_fit_to_a_square_is_the_letterbox_of_the_pets(scene):
+    """A smooth picture, so that both ways of resizing agree."""
+    height, width = scene
+    rows, columns = np.mgrid[:height, :width]
+    image = np.stack([2 * rows, columns, rows + columns], -1).astype("uint8")
+    placed, placement = place(image, {"kind": "fit", "size": 96, "multiple": 96})
+    resized = np.round(np.array(scene) * 96 / max(scene)).astype(int)
+    expected = tf.image.resize(image.astype("float32"), resized)
+    expected = tf.image.pad_to_bounding_box(expected, 0, 0, 96, 96)
+    assert placement.padded == (96, 96) and placement.content == tuple(resized)
+    np.testing.assert_allclose(placed, expected, atol=1.0)
+
+
+@pytest.mark.parametrize("preprocessing", [NATIVE, FIT, RESIZE])
 def test_boxes_come_back_where_they_were(preprocessing):
     image = picture(200, 80)
     _, placement = place(image, preprocessing)
@@ -102,6 +134,7 @@ def test_maps_at_native_size_are_only_cut():
         {},
         {"kind": "crop"},
         {"kind": "native", "multiple": 32},
+        {"kind": "fit", "size": 224},
         {"kind": "resize", "size": 0},
         {"kind": "resize", "size": 64.0},
     ],

@@ -9,7 +9,7 @@ from PIL import Image
 
 from mtl_zoo.zoo.prediction_files import (
     PredictionError,
-    _draw,
+    draw_prediction,
     _stems,
     _write_maps,
     predict_files,
@@ -70,13 +70,13 @@ def test_picture_shows_masks_boxes_and_the_label_of_the_image():
     half = np.zeros((64, 64), "int32")
     half[32:] = 1
     boxes = {"boxes": np.array([[8.0, 8, 24, 24]]), "labels": np.array([0])}
-    plain = _draw(image, {}, {})
-    masked = _draw(image, {"seg": {"label_map": half}}, {})
-    boxed = _draw(image, {"det": boxes}, {"det": ["disc"]})
+    plain = draw_prediction(image, {}, {})
+    masked = draw_prediction(image, {"seg": {"label_map": half}}, {})
+    boxed = draw_prediction(image, {"det": boxes}, {"det": ["disc"]})
     assert not plain.any()
     assert not masked[: len(masked) // 2 - 8].any() and masked[-8:].any()
     assert boxed.any() and not boxed[-8:].any()
-    titled = _draw(image, {"cls": {"label": np.array(1)}}, {"cls": ["cat", "dog"]})
+    titled = draw_prediction(image, {"cls": {"label": np.array(1)}}, {"cls": ["cat", "dog"]})
     assert titled.shape[0] > plain.shape[0]
 
 

@@ -1,0 +1,205 @@
+"""What every recipe is made of, and that they run: one whole, the others in parts."""
+
+import ast
+import dataclasses
+import importlib
+import importlib.util
+import inspect
+import math
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from absl import flags as absl_flags
+
+import mtl_zoo as mtl
+from mtl_zoo import evaluation
+from mtl_zoo.data import nuclei, pets
+
+FOLDER = Path(__file__).parents[2] / "recipes"
+NAMES = sorted(file.stem for file in FOLDER.glob("[a-z]*.py"))
+
+
+def load(name):
+    """Import a recipe by its path: recipes are no package."""
+    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(params=NAMES)
+def recipe(request):
+    return load(request.param)
+
+
+def test_there_are_recipes():
+    assert {"digit_scenes", "nuclei_det_seg", "pets_det_seg_cls"} <= set(NAMES)
+
+
+def test_docstring_has_paper_commands_and_where_the_results_are(recipe):
+    text = recipe.__doc__
+    assert re.search(r"\([A-Z][^()]*, (19|20)\d\d\)", text), "no (Author, year)"
+    command = f"python recipes/{recipe.__name__}.py"
+    for flags in ("", " --single_task=", " --compare", " --tiny"):
+        assert f"{command}{flags}" in text
+    assert re.search(r"^Results, time and device: \S+/\S+\.$", text, re.MULTILINE)
+
+
+def test_config_is_frozen_and_becomes_flags(recipe):
+    default = recipe.Config()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        default.seed = 1
+    values = absl_flags.FlagValues()
+    mtl.training.define_flags(recipe.Config, values)
+    values(["recipe"])
+    assert mtl.training.config_from_flags(recipe.Config, values) == default
+    needed = {"workdir", "single_task", "seed", "tiny", "compare", "seeds"}
+    assert needed <= set(values)
+
+
+def test_functions_that_others_call(recipe):
+    for name, parameters in (
+        ("build_model", ["config"]),
+        ("run", ["config"]),
+        ("evaluate", ["model", "config"]),
+    ):
+        assert list(inspect.signature(getattr(recipe, name)).parameters) == parameters
+    assert recipe.TASKS and len(set(recipe.TASKS)) == len(recipe.TASKS)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_only_public_names_are_imported_and_no_other_recipe(name):
+    for node in ast.walk(ast.parse((FOLDER / f"{name}.py").read_text())):
+        if isinstance(node, ast.Import):
+            imported = {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            imported = {node.module}
+            if node.module.startswith("mtl_zoo"):
+                public = importlib.import_module(node.module).__all__
+                assert {alias.name for alias in node.names} <= set(public)
+        else:
+            continue
+        assert not imported & {"recipes", *NAMES}
+
+
+def test_help_shows_docstring_and_flags():
+    done = subprocess.run(
+        [sys.executable, str(FOLDER / "digit_scenes.py"), "--help"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("Digit scenes: ")
+    assert "--learning_rate=0.003" in done.stdout
+    assert "share of the scenes that keep their boxes" in done.stdout
+
+
+# A whole run.
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """A run of `digit_scenes --tiny`: recipe, configuration and result."""
+    recipe = load("digit_scenes")
+    folder = tmp_path_factory.mktemp("runs") / "digit_scenes"
+    config = recipe.Config(tiny=True, workdir=str(folder))
+    return recipe, config, recipe.run(config)
+
+
+def assert_close(found, expected):
+    assert {task: list(metrics) for task, metrics in found.items()} == {
+        task: list(metrics) for task, metrics in expected.items()
+    }
+    for task, metrics in expected.items():
+        assert found[task] == pytest.approx(metrics, rel=1e-4)
+
+
+def assert_documented_form(results, directions, tasks):
+    """`{task: {metric: number}}`, and for each metric its direction."""
+    assert tuple(results) == tuple(directions) == tuple(tasks)
+    for task, metrics in results.items():
+        assert metrics and list(metrics) == list(directions[task])
+        assert all(math.isfinite(value) for value in metrics.values())
+        assert set(directions[task].values()) <= {"up", "down"}
+
+
+def test_tiny_run_returns_what_a_study_needs(done):
+    recipe, _, result = done
+    assert_documented_form(result["test"], result["directions"], recipe.TASKS)
+    assert result["directions"]["count"] == {"mae": "down"}
+    assert all(0 <= share <= 1 for share in result["thresholds"].values())
+
+
+def test_saved_model_measures_the_same(done):
+    recipe, config, result = done
+    model = mtl.load(Path(config.workdir) / "model.keras", compile=True)
+    assert_close(recipe.evaluate(model, config), result["test"])
+
+
+def test_run_again_in_the_same_folder_trains_no_more(done):
+    recipe, config, result = done
+
+    def written():
+        files = (Path(config.workdir) / "checkpoints").iterdir()
+        return {file.name: file.stat().st_mtime_ns for file in files}
+
+    before = written()
+    assert any(name.startswith("epoch-2") for name in before)
+    again = recipe.run(config)
+    assert written() == before
+    assert_close(again["test"], result["test"])
+    assert again["thresholds"] == pytest.approx(result["thresholds"])
+
+
+@pytest.mark.parametrize("task", ["det", "seg", "count"])
+def test_single_task_gives_a_model_of_that_task(task):
+    recipe = load("digit_scenes")
+    assert task in recipe.TASKS
+    model = recipe.build_model(recipe.Config(single_task=task))
+    assert model.task_names == (task,)
+
+
+# Real data, one batch.
+
+
+def one_step(recipe, config, data):
+    """Train on one batch, eagerly, and return model, losses and test metrics."""
+    model = recipe.build_model(config)
+    model.compile(keras.optimizers.SGD(1e-3), run_eagerly=True)
+    batch = data.map(recipe.for_tasks).take(1)
+    history = model.fit(batch, verbose=0).history
+    names = ["loss", *(f"{task}_loss" for task in model.task_names)]
+    losses = [history[name][0] for name in names]
+    assert np.isfinite(losses).all() and min(losses) > 0
+    directions = evaluation.directions(model)
+    assert_documented_form(recipe.evaluate(model, config), directions, model.task_names)
+    return model
+
+
+def test_nuclei_train_and_are_measured(real_data):
+    folder = real_data("dsb2018_nuclei")
+    recipe = load("nuclei_det_seg")
+    config = recipe.Config(tiny=True, data_dir=str(folder))
+    crops = nuclei.training_batches(image_size=64, batch_size=2, data_dir=folder)
+    model = one_step(recipe, config, crops)
+    assert model.task_names == recipe.TASKS
+    alone = recipe.build_model(recipe.Config(single_task="seg"))
+    assert alone.task_names == ("seg",)
+
+
+def test_pets_train_and_are_measured(real_data):
+    folder = real_data("oxford_pet_subset")
+    recipe = load("pets_det_seg_cls")
+    config = recipe.Config(tiny=True, data_dir=str(folder), image_size=64)
+    crops = pets.training_batches(image_size=64, batch_size=4, data_dir=folder)
+    model = one_step(recipe, config, crops)
+    assert model.task_names == recipe.TASKS
+    alone = recipe.build_model(recipe.Config(single_task="breed", data_dir=str(folder)))
+    assert alone.task_names == ("breed",) and alone.trunk.neck is None

@@ -1,0 +1,155 @@
+"""Put the model of a finished study into saved_models/, with card, numbers and picture.
+
+    python recipes/nuclei_det_seg.py --compare
+    python tools/publish.py nuclei_det_seg
+
+Takes the multi-task model of the first seed and `metrics.json` from `runs/RECIPE/`. The
+golden input and the picture are photographs that scikit-image ships, never the data.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import skimage.data
+from absl import app, flags
+
+import mtl_zoo as mtl
+from mtl_zoo.evaluation import pictures
+from mtl_zoo.zoo import Card, images, prediction_files
+
+RUNS = flags.DEFINE_string("runs", "runs", "Folder of the studies.")
+OUT = flags.DEFINE_string("out", "saved_models", "Folder of the saved models.")
+
+WEIGHTS = (
+    "The trunk starts from EfficientNet-Lite0 weights for ImageNet (Apache-2.0; see "
+    "`mtl_zoo/trunks/weights/efficientnet_lite0_imagenet.json`)."
+)
+
+
+@dataclass(frozen=True)
+class Release:
+    """What a saved model is called, shows and says."""
+
+    name: str
+    photo: Callable[[], np.ndarray]
+    preprocessing: dict[str, Any]
+    card: Card
+
+
+RELEASES = {
+    "nuclei_det_seg": Release(
+        name="nuclei-efficientnet_lite0-det-seg",
+        photo=lambda: skimage.data.immunohistochemistry()[:256, :256],
+        preprocessing={"kind": "native", "multiple": 32, "max_side": 1024},
+        card=Card(
+            summary="Finds cell nuclei in microscopy images: a box with a score for "
+            "each nucleus, and the map of pixels that belong to one.",
+            data="Stage 1 training images of the Data Science Bowl 2018 (BBBC038) with "
+            "the community's fixes of the masks: fluorescence, stained tissue and "
+            "bright field; CC0 1.0. The split (465 training, 66 validation and 84 test "
+            "images) is not official: images may be crops of one field, and a random "
+            "split flatters. Boxes and foreground come from the instance masks. "
+            "Validation chose the epoch and the score threshold; the test split was "
+            "read once.",
+            licence=f"Apache-2.0. {WEIGHTS}",
+            limits=(
+                "Touching nuclei get boxes of their own, but the foreground map does "
+                "not tell them apart.",
+                "Of the bright-field images, the rarest kind, there were 11 to train "
+                "on.",
+                "Trained at the resolution of the data, with nuclei of some 5 to 100 "
+                "pixels; rescale images of another magnification.",
+                "Not a medical device.",
+            ),
+            citation="Caicedo et al., Nature Methods 16, 2019, "
+            "[doi 10.1038/s41592-019-0612-7](https://doi.org/10.1038/s41592-019-0612-7).",
+        ),
+    ),
+    "pets_det_seg_cls": Release(
+        name="pets-efficientnet_lite0-det-seg-cls",
+        photo=skimage.data.chelsea,
+        preprocessing={"kind": "fit", "size": 224, "multiple": 32},
+        card=Card(
+            summary="Finds the head of a cat or dog, the pixels that belong to the "
+            "animal, and which of three breeds it is.",
+            data="Three breeds of Oxford-IIIT Pet (Abyssinian, Bengal, American "
+            "bulldog), 208 training and 33 validation images. Breed and foreground are "
+            "measured on the 298 official test images, head boxes on 59 trainval images "
+            "held out as a whole (`det_test`), since the official test images have "
+            "none. Foreground at the network's resolution, without the border pixels "
+            "that the annotators left open. Validation chose the epoch and the score "
+            "threshold; the test splits were read once. The data set is CC BY-SA 4.0 by "
+            "its site, while the README in its annotation archive says research "
+            "purposes only; the images keep their owners' terms.",
+            licence="Weights for research, with attribution, under the terms of the "
+            f"data above; the code is Apache-2.0. {WEIGHTS}",
+            limits=(
+                "Three breeds: any other animal is called one of them.",
+                "One animal an image.",
+                "Small training set; recipes/pets_det_seg_cls.py --full trains on all "
+                "37 breeds.",
+            ),
+            citation="Parkhi et al., Cats and Dogs, CVPR 2012.",
+        ),
+    ),
+}
+
+
+def draw(release: Release, model: mtl.MultiTaskModel, photo: np.ndarray) -> np.ndarray:
+    """Return the picture of the model's prediction for a photograph."""
+    placed, placement = images.place(photo, release.preprocessing)
+    found = model.predict_tasks(placed[None].astype("float32"))
+    return prediction_files.draw_prediction(
+        photo,
+        {
+            task: images.restore(
+                {key: np.asarray(value)[0] for key, value in decoded.items()}, placement
+            )
+            for task, decoded in found.items()
+        },
+        {
+            task.name: task.head.class_names
+            for task in model.tasks
+            if getattr(task.head, "class_names", None)
+        },
+    )
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) != 2 or argv[1] not in RELEASES:
+        raise app.UsageError(f"expected one recipe of {', '.join(RELEASES)}")
+    recipe = argv[1]
+    release = RELEASES[recipe]
+    study = Path(RUNS.value) / recipe
+    metrics = json.loads((study / "metrics.json").read_text(encoding="utf-8"))
+    folder = study / f"multi_task-seed{metrics['seeds'][0]}"
+    model = mtl.load(folder / "model.keras", compile=True)
+    photo = release.photo()
+    with tempfile.TemporaryDirectory() as scratch:
+        sample = Path(scratch) / "sample.png"
+        pictures.write_png(draw(release, model, photo), sample)
+        placed, _ = images.place(photo, release.preprocessing)
+        target = mtl.zoo.save(
+            model,
+            release.name,
+            OUT.value,
+            card=release.card,
+            metrics=metrics,
+            example=placed[None],
+            sample=sample,
+            preprocessing=release.preprocessing,
+            overwrite=True,
+        )
+    mtl.zoo.write_index(OUT.value)
+    print(target)
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,93 @@
+"""Write the tables of results in README.md and recipes/README.md from metrics.json files.
+
+    python tools/results_table.py            # write
+    python tools/results_table.py --check    # exit 1 when a table is not fresh
+
+Each table stands between two comments, `<!-- results -->` and `<!-- /results -->`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from mtl_zoo.evaluation.report import format_spread
+from mtl_zoo.zoo.card import table
+
+ROOT = Path(__file__).resolve().parents[1]
+FILES = ("README.md", "recipes/README.md")
+PART = re.compile(r"(<!-- results -->\n).*?(<!-- /results -->)", re.DOTALL)
+HEAD = (
+    "Recipe",
+    "Task, metric",
+    "Single-task",
+    "Multi-task",
+    "delta_m",
+    "Parameters",
+    "Latency",
+)
+
+
+def studies() -> dict[str, dict[str, Any]]:
+    """Return the committed metrics by recipe, from saved models and from results."""
+    paths = [
+        *ROOT.glob("saved_models/*/metrics.json"),
+        *ROOT.glob("recipes/results/*.json"),
+    ]
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    return {metrics["recipe"]: metrics for metrics in found}
+
+
+def rows(recipe: str, metrics: dict[str, Any]) -> list[list[str]]:
+    """One row for each task's first metric; the study's figures in the first of them."""
+    results, seeds = metrics["results"], len(metrics["seeds"])
+    made = []
+    for task, values in results["multi_task"].items():
+        metric, value = next(iter(values.items()))
+        alone = results["single_task"][task][metric]
+        made.append(
+            ["", f"{task} {metric}", format_spread(alone), format_spread(value)]
+            + [""] * 3
+        )
+    runs = f"{seeds} seed{'s' if seeds > 1 else ''}"
+    made[0][0] = f"[{recipe}](recipes/{recipe}.py), {runs}"
+    made[0][4] = f"{format_spread(metrics['delta_m']['per_task'], '+')} %"
+    for column, name in ((5, "parameters"), (6, "latency_ms")):
+        made[0][column] = f"{metrics['cost'][name]['ratio']:.2f}"
+    return made
+
+
+def results() -> str:
+    """Return the table."""
+    every = sorted(studies().items())
+    return table(HEAD, [row for name, metrics in every for row in rows(name, metrics)])
+
+
+def with_table(text: str, folder: str) -> str:
+    """Return a page with a fresh table, whose links start from `folder`."""
+    fresh = results()
+    if folder == "recipes":
+        fresh = fresh.replace("](recipes/", "](")
+    return PART.sub(lambda part: f"{part[1]}{fresh}\n{part[2]}", text)
+
+
+def main() -> int:
+    stale = []
+    for name in FILES:
+        path = ROOT / name
+        text = path.read_text(encoding="utf-8")
+        fresh = with_table(text, str(Path(name).parent))
+        if fresh != text:
+            stale.append(name)
+            if "--check" not in sys.argv:
+                path.write_text(fresh, encoding="utf-8")
+    if stale:
+        print(("stale: " if "--check" in sys.argv else "written: ") + ", ".join(stale))
+    return 1 if stale and "--check" in sys.argv else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
