@@ -39,7 +39,7 @@ class Config:
     data_dir: str = ""  # where the archive is; empty: the folder in MTL_ZOO_DATA
     full: bool = False  # all 37 breeds, through TFDS
     single_task: str = ""  # "det", "seg" or "breed" trains that task alone
-    epochs: int = 24
+    epochs: int = 20
     steps_per_epoch: int = 13
     batch_size: int = 16
     image_size: int = 224
