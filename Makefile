@@ -49,7 +49,16 @@ doctest: $(READY)  ## Run the examples in docstrings
 wheel: $(READY)  ## Build dist/*.whl and check what is in it
 	rm -rf build dist
 	$(BIN)/python -m build --wheel --outdir dist .
-	$(BIN)/python -m zipfile --list dist/*.whl | awk '{print $$1}' | sort
+	@$(BIN)/python -m zipfile --list dist/*.whl | awk 'NR > 1 {print $$1}' | sort \
+	  | tee build/contents
+	@for file in py.typed trunks/weights/efficientnet_lite0_imagenet.json \
+	             trunks/weights/efficientnet_lite0_imagenet.npz; do \
+	  grep -qx "mtl_zoo/$$file" build/contents || { \
+	    echo "The wheel lacks mtl_zoo/$$file: see package_data in setup.cfg."; exit 1; }; \
+	done
+	@if grep -Ev '^mtl_zoo(-[^/]*\.dist-info)?/' build/contents; then \
+	  echo "The wheel holds more than the package: see packages in setup.cfg."; exit 1; \
+	fi
 
 docs: $(READY)  ## Build docs/_build/index.html
 	@$(PIP) install --editable '.[docs]'

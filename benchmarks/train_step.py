@@ -29,7 +29,7 @@ OUT = flags.DEFINE_string("out", "", "Where to write the figures as JSON.")
 
 
 def make_model(size: int) -> mtl.architectures.HardSharing:
-    """EfficientNet-Lite0 with a classification, a segmentation and a regression head."""
+    """EfficientNet-Lite0 with heads that classify, segment and count."""
     tasks = [
         mtl.Task(
             "kind",
@@ -65,6 +65,7 @@ def make_plain(size: int) -> keras.Model:
 
 
 def main(argv: list[str]) -> None:
+    """Measure and print."""
     del argv
     size, rng = SIZE.value, np.random.default_rng(0)
     samples = 8 * STEPS.value

@@ -10,10 +10,12 @@ import tensorflow as tf
 
 
 def replicas() -> int:
+    """Return how many replicas the strategy in force has."""
     return tf.distribute.get_strategy().num_replicas_in_sync
 
 
 def sum_over_replicas(value: Any) -> Any:
+    """Return the sum of a tensor over all replicas, the same on each."""
     if replicas() == 1:
         return value
     context = tf.distribute.get_replica_context()
@@ -34,6 +36,7 @@ def assign(variable: keras.Variable, value: Any) -> None:
 
 
 def add(left: Any, right: Any) -> Any:
+    """Return the sum of two gradients of which either may be `None`."""
     if left is None or right is None:
         return right if left is None else left
     return left + right
@@ -49,6 +52,7 @@ def flatten(gradients: list, like: list) -> Any:
 
 
 def unflatten(vector: Any, like: list) -> list:
+    """Cut a vector into tensors with the shapes and dtypes of the variables `like`."""
     sizes = [math.prod(variable.shape) for variable in like]
     return [
         tf.cast(tf.reshape(part, v.shape), v.dtype)

@@ -10,9 +10,11 @@ import tensorflow as tf
 from keras import ops
 
 from mtl_zoo import gradients as grads
+from mtl_zoo.balanced_gradients import balanced_gradients
 from mtl_zoo.balancing import Balancing, Equal, GradientBalancing, LossBalancing
 from mtl_zoo.partial_labels import fill_absent, item_weights
 from mtl_zoo.task import Task, check_tasks
+from mtl_zoo.trackers import Trackers
 
 
 class MultiTaskModel(keras.Model):
@@ -42,6 +44,8 @@ class MultiTaskModel(keras.Model):
         self.heads = [task.head for task in self.tasks]
         # Kept up to date for `mtl_zoo.training.Resume`, which saves and sets them.
         self.live_iterator: Any = None
+        self.train_function: Any = None
+        self.test_function: Any = None
         self.restore_iterator_from: str | None = None
 
     # What an architecture writes.
@@ -92,7 +96,7 @@ class MultiTaskModel(keras.Model):
         return self.decode(self.encode(inputs, training=training), training=training)
 
     def predict_tasks(self, inputs: Any) -> dict[str, Any]:
-        """Return `{task: decoded output}`: what a user wants, one pass for all tasks."""
+        """Return `{task: decoded output}`, one pass for all tasks."""
         outputs = self(inputs, training=False)
         return {task.name: task.head.decode(outputs[task.name]) for task in self.tasks}
 
@@ -121,8 +125,9 @@ class MultiTaskModel(keras.Model):
         for name in ("loss", "metrics", "weighted_metrics", "loss_weights"):
             if name in kwargs:
                 raise ValueError(
-                    f"A multi-task model takes its losses, metrics and weights from its "
-                    f"tasks, not from compile(). Received: {name}={kwargs[name]!r}. "
+                    "A multi-task model takes its losses, metrics and weights from "
+                    "its tasks, not from compile(). Received: "
+                    f"{name}={kwargs[name]!r}. "
                     "Give it to the Task instead."
                 )
         balancing = Equal() if balancing is None else balancing
@@ -140,7 +145,7 @@ class MultiTaskModel(keras.Model):
 
     def renew_metrics(self) -> None:
         """Copy the tasks' metrics afresh, after their settings have changed."""
-        self._trackers = _Trackers(self.tasks)
+        self._trackers = Trackers(self.tasks)
         self.train_function = self.test_function = None
 
     def _set_balancing(self, balancing: Balancing) -> None:
@@ -151,7 +156,7 @@ class MultiTaskModel(keras.Model):
         self._tracker.unlock()
         if hasattr(self, "balancing"):
             self._tracker.untrack(self.balancing)
-        self.balancing = balancing
+        self.balancing: Balancing = balancing
         if self.built:
             self._tracker.lock()
 
@@ -233,7 +238,9 @@ class MultiTaskModel(keras.Model):
         return sum(self.losses, ops.zeros(())) / grads.replicas()
 
     def _track_total(self, total: Any, active: Any) -> None:
-        self._trackers.loss.update_state(total * grads.replicas(), sample_weight=ops.any(active))
+        self._trackers.loss.update_state(
+            total * grads.replicas(), sample_weight=ops.any(active)
+        )
 
     # Gradients.
 
@@ -259,7 +266,7 @@ class MultiTaskModel(keras.Model):
         Every head learns from its own task's gradient; the shared variables from the
         combination that the balancing object chooses.
         """
-        balancing, scale = self.balancing, self.optimizer.scale_loss
+        scale = self.optimizer.scale_loss
         shared = self.shared_variables
         own = [self.task_variables(name) for name in self.task_names]
         with tf.GradientTape(persistent=True) as tape:
@@ -279,7 +286,8 @@ class MultiTaskModel(keras.Model):
             scaled_penalty = scale(penalty)
         self._track_total(ops.sum(losses) + penalty, active)
 
-        cotangents, gradients = [], {}
+        cotangents: list[list] = []
+        gradients: dict[int, Any] = {}
         for loss, task_variables in zip(scaled, own, strict=True):
             found = tape.gradient(loss, seen + task_variables)
             cotangents.append(found[: len(seen)])
@@ -290,35 +298,16 @@ class MultiTaskModel(keras.Model):
                     gradients.get(id(variable)), gradient
                 )
 
-        def backward(cotangent: list, sources: list) -> list:
-            pairs = [
-                (f, c) for f, c in zip(flat, cotangent, strict=True) if c is not None
-            ]
-            return tape.gradient(
-                [feature for feature, _ in pairs],
-                sources,
-                output_gradients=[c for _, c in pairs],
-            )
-
-        def rows(sources: list) -> Any:
-            """The tasks' global gradients of `sources`, `(T, N)` float32."""
-            rows = [grads.flatten(backward(c, sources), sources) for c in cotangents]
-            return grads.sum_over_replicas(tf.stack(rows))
-
-        if balancing.level == "params":
-            update = balancing.combine(rows(shared), active) / grads.replicas()
-            combined = grads.unflatten(update, shared)
-        else:
-            if balancing.level == "last":
-                matrix = rows(self.last_shared_variables)
-                gramian = tf.matmul(matrix, matrix, transpose_b=True)
-            else:
-                matrix = tf.stack([grads.flatten(c, seen) for c in cotangents])
-                gramian = grads.sum_over_replicas(
-                    tf.matmul(matrix, matrix, transpose_b=True)
-                )
-            weight = ops.unstack(balancing.task_weights(gramian, active), len(self.tasks))
-            combined = backward(grads.weighted_sum(weight, cotangents), shared)
+        combined = balanced_gradients(
+            tape,
+            self.balancing,
+            features=flat,
+            copies=seen,
+            cotangents=cotangents,
+            variables=shared,
+            last_variables=self.last_shared_variables,
+            active=active,
+        )
         for variable, gradient in zip(shared, combined, strict=True):
             gradients[id(variable)] = gradient
         if self.losses:
@@ -351,7 +340,7 @@ class MultiTaskModel(keras.Model):
     # Data position and serialisation.
 
     def make_train_function(self, force: bool = False) -> Any:
-        """Keep the iterator in sight, so that its position can be saved and restored."""
+        """Keep the iterator in sight: its position can be saved and restored."""
         if self.train_function is None or force:
             super().make_train_function(force=True)
             step = self.train_function
@@ -366,7 +355,9 @@ class MultiTaskModel(keras.Model):
             self.train_function = function
         return self.train_function
 
-    def get_compile_config(self) -> dict[str, Any]:
+    def get_compile_config(self) -> dict[str, Any] | None:
+        if not self.compiled:
+            return None
         serialize = keras.saving.serialize_keras_object
         return {
             "optimizer": serialize(self.optimizer),
@@ -376,7 +367,9 @@ class MultiTaskModel(keras.Model):
             "steps_per_execution": self.steps_per_execution,
         }
 
-    def compile_from_config(self, config: dict[str, Any]) -> None:
+    def compile_from_config(self, config: dict[str, Any] | None) -> None:
+        if not config:
+            return
         config = keras.saving.deserialize_keras_object(config)
         self.compile(**config)
         if self.built:
@@ -407,33 +400,8 @@ def _unpack(data: Any) -> tuple[Any, dict, dict | None]:
 def _of_task(labels: dict, name: str, what: str) -> Any:
     if name not in labels:
         raise ValueError(
-            f"The data has no {what} for task {name!r}: expected the key {name!r} among "
-            f"{sorted(labels)}. Where it is missing for some samples only, give any "
-            "value there and weight 0."
+            f"The data has no {what} for task {name!r}: expected the key {name!r} "
+            f"among {sorted(labels)}. Where it is missing for some samples only, give "
+            "any value there and weight 0."
         )
     return labels[name]
-
-
-class _Trackers:
-    """The running means of a compiled model: total loss, task losses, metrics."""
-
-    def __init__(self, tasks: Iterable[Task]) -> None:
-        self.loss = keras.metrics.Mean(name="loss")
-        self.task_losses = [keras.metrics.Mean(name=f"{t.name}_loss") for t in tasks]
-        self.task_metrics = [
-            [_copy_metric(metric, task.name) for metric in task.metrics]
-            for task in tasks
-        ]
-
-    @property
-    def losses(self) -> list[keras.metrics.Metric]:
-        return [self.loss, *self.task_losses]
-
-    @property
-    def metrics(self) -> list[keras.metrics.Metric]:
-        return [metric for metrics in self.task_metrics for metric in metrics]
-
-
-def _copy_metric(metric: keras.metrics.Metric, task: str) -> keras.metrics.Metric:
-    config = metric.get_config()
-    return type(metric).from_config({**config, "name": f"{task}_{metric.name}"})

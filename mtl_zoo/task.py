@@ -129,9 +129,9 @@ def metric_direction(metric: keras.metrics.Metric) -> str:
     )
     if direction not in ("up", "down"):
         raise ValueError(
-            f"The metric {metric.name!r} ({type(metric).__name__}) does not say whether "
-            "larger is better. Set its attribute `direction` to 'up' or 'down'. "
-            f"Received: direction={direction!r}"
+            f"The metric {metric.name!r} ({type(metric).__name__}) does not say "
+            "whether larger is better. Set its attribute `direction` to 'up' or "
+            f"'down'. Received: direction={direction!r}"
         )
     return direction
 

@@ -1,15 +1,15 @@
 """Pets: where the head is, which pixels are animal, which breed, by one model.
 
 Hard parameter sharing (Caruana, 1997) on EfficientNet-Lite0 with a feature pyramid, on
-three breeds of Oxford-IIIT Pet (`--full` takes all 37 through TFDS). Labels are partial:
-the official test images have no head box, so boxes are measured on `det_test`, a fifth
-of the boxed trainval images, held out from training as a whole. The two finest stages
-of the trunk and all its batch normalisation stay frozen.
+three breeds of Oxford-IIIT Pet (`--full` takes all 37 through TFDS). Labels are
+partial: the official test images have no head box, so boxes are measured on
+`det_test`, a fifth of the boxed trainval images, held out as a whole. The two finest
+stages of the trunk and all its batch normalisation stay frozen.
 
-    python recipes/pets_det_seg_cls.py                        # multi-task, one run
-    python recipes/pets_det_seg_cls.py --single_task=breed    # a baseline, same budget
-    python recipes/pets_det_seg_cls.py --compare --seeds=0    # all of them, metrics.json
-    python recipes/pets_det_seg_cls.py --tiny                 # a minute, to try it
+    python recipes/pets_det_seg_cls.py                      # multi-task, one run
+    python recipes/pets_det_seg_cls.py --single_task=breed  # a baseline, same budget
+    python recipes/pets_det_seg_cls.py --compare --seeds=0  # all, and metrics.json
+    python recipes/pets_det_seg_cls.py --tiny               # a minute, to try it
 
 Results, time and device: saved_models/pets-efficientnet_lite0-det-seg-cls/README.md.
 """

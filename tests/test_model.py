@@ -10,9 +10,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from tests import fakes
 
 import mtl_zoo as mtl
+from tests import fakes
 
 
 class Ones(mtl.balancing.GradientBalancing):

@@ -32,7 +32,9 @@ def test_item_weights_have_the_shape_of_the_values(shape):
     values = ops.ones(shape)
     np.testing.assert_array_equal(item_weights(None, values), np.ones(shape))
     weighted = np.array(item_weights(ops.array([2.0, 0.0]), values))
-    assert weighted.shape == shape and np.all(weighted[0] == 2) and not weighted[1].any()
+    assert (
+        weighted.shape == shape and np.all(weighted[0] == 2) and not weighted[1].any()
+    )
 
 
 def test_gradient_is_finite_where_the_label_is_not():

@@ -4,7 +4,9 @@
     python tools/publish.py nuclei_det_seg
 
 Takes the multi-task model of the first seed and `metrics.json` from `runs/RECIPE/`. The
-golden input and the picture are photographs that scikit-image ships, never the data.
+golden input is a photograph that scikit-image ships, never the data; so is the picture
+of the pets. The picture of the nuclei shows predictions on two images of the test
+split, which are in the public domain (CC0).
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import skimage.data
 from absl import app, flags
 
 import mtl_zoo as mtl
+from mtl_zoo.data import nuclei
 from mtl_zoo.evaluation import pictures
 from mtl_zoo.zoo import Card, images, prediction_files
 
@@ -38,15 +41,25 @@ class Release:
     """What a saved model is called, shows and says."""
 
     name: str
-    photo: Callable[[], np.ndarray]
+    photo: Callable[[], np.ndarray]  # the golden input
+    pictures: Callable[[], list[np.ndarray]]  # what the card's picture shows
     preprocessing: dict[str, Any]
     card: Card
+
+
+def nuclei_of_two_kinds() -> list[np.ndarray]:
+    """Return the first fluorescence and the first stained image of the test split."""
+    first: dict[int, np.ndarray] = {}
+    for example in nuclei.load("test").as_numpy_iterator():
+        first.setdefault(int(example["kind"]), example["image"][:256, :256])
+    return [first[kind] for kind in sorted(first)[:2]]
 
 
 RELEASES = {
     "nuclei_det_seg": Release(
         name="nuclei-efficientnet_lite0-det-seg",
         photo=lambda: skimage.data.immunohistochemistry()[:256, :256],
+        pictures=nuclei_of_two_kinds,
         preprocessing={"kind": "native", "multiple": 32, "max_side": 1024},
         card=Card(
             summary="Finds cell nuclei in microscopy images: a box with a score for "
@@ -75,19 +88,20 @@ RELEASES = {
     "pets_det_seg_cls": Release(
         name="pets-efficientnet_lite0-det-seg-cls",
         photo=skimage.data.chelsea,
-        preprocessing={"kind": "fit", "size": 224, "multiple": 32},
+        pictures=lambda: [skimage.data.chelsea()],
+        preprocessing={"kind": "fit", "size": 224, "multiple": 224},
         card=Card(
             summary="Finds the head of a cat or dog, the pixels that belong to the "
             "animal, and which of three breeds it is.",
             data="Three breeds of Oxford-IIIT Pet (Abyssinian, Bengal, American "
             "bulldog), 208 training and 33 validation images. Breed and foreground are "
-            "measured on the 298 official test images, head boxes on 59 trainval images "
-            "held out as a whole (`det_test`), since the official test images have "
-            "none. Foreground at the network's resolution, without the border pixels "
-            "that the annotators left open. Validation chose the epoch and the score "
-            "threshold; the test splits were read once. The data set is CC BY-SA 4.0 by "
-            "its site, while the README in its annotation archive says research "
-            "purposes only; the images keep their owners' terms.",
+            "measured on the 298 official test images, head boxes on 59 trainval "
+            "images held out as a whole (`det_test`), since the official test images "
+            "have none. Foreground at the network's resolution, without the border "
+            "pixels that the annotators left open. Validation chose the epoch and the "
+            "score threshold; the test splits were read once. The data set is "
+            "CC BY-SA 4.0 by its site, while the README in its annotation archive says "
+            "research purposes only; the images keep their owners' terms.",
             licence="Weights for research, with attribution, under the terms of the "
             f"data above; the code is Apache-2.0. {WEIGHTS}",
             limits=(
@@ -123,6 +137,7 @@ def draw(release: Release, model: mtl.MultiTaskModel, photo: np.ndarray) -> np.n
 
 
 def main(argv: list[str]) -> None:
+    """Write the saved model and the index."""
     if len(argv) != 2 or argv[1] not in RELEASES:
         raise app.UsageError(f"expected one recipe of {', '.join(RELEASES)}")
     recipe = argv[1]
@@ -134,7 +149,8 @@ def main(argv: list[str]) -> None:
     photo = release.photo()
     with tempfile.TemporaryDirectory() as scratch:
         sample = Path(scratch) / "sample.png"
-        pictures.write_png(draw(release, model, photo), sample)
+        drawn = [draw(release, model, image) for image in release.pictures()]
+        pictures.write_png(pictures.side_by_side(drawn), sample)
         placed, _ = images.place(photo, release.preprocessing)
         target = mtl.zoo.save(
             model,

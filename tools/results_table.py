@@ -1,4 +1,4 @@
-"""Write the tables of results in README.md and recipes/README.md from metrics.json files.
+"""Write the tables of results in the READMEs from the metrics.json files.
 
     python tools/results_table.py            # write
     python tools/results_table.py --check    # exit 1 when a table is not fresh
@@ -42,7 +42,7 @@ def studies() -> dict[str, dict[str, Any]]:
 
 
 def rows(recipe: str, metrics: dict[str, Any]) -> list[list[str]]:
-    """One row for each task's first metric; the study's figures in the first of them."""
+    """One row for each task's first metric; the study's figures in the first."""
     results, seeds = metrics["results"], len(metrics["seeds"])
     made = []
     for task, values in results["multi_task"].items():
@@ -75,6 +75,7 @@ def with_table(text: str, folder: str) -> str:
 
 
 def main() -> int:
+    """Write the tables, or check them; return the exit code."""
     stale = []
     for name in FILES:
         path = ROOT / name

@@ -38,7 +38,8 @@ class HardSharing(MultiTaskModel):
         ...     for name in ("height", "age")
         ... ]
         >>> model = HardSharing(mtl.trunks.mlp([8]), tasks)
-        >>> {name: tuple(out.shape) for name, out in model(keras.ops.ones((2, 3))).items()}
+        >>> outputs = model(keras.ops.ones((2, 3)))
+        >>> {name: tuple(output.shape) for name, output in outputs.items()}
         {'height': (2, 1), 'age': (2, 1)}
 
     Reference:

@@ -49,7 +49,7 @@ class LossBalancing(Balancing):
 class GradientBalancing(Balancing):
     """A method that weighs the tasks' gradients by their inner products.
 
-    A subclass writes `task_weights`, or `combine` when it needs the gradients themselves.
+    A subclass writes `task_weights`, or `combine` when it needs whole gradients.
 
     Args:
         level: Where gradients are compared. `"last"` (default): at the last shared

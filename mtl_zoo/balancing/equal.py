@@ -15,7 +15,8 @@ class Equal(LossBalancing):
     """Weigh every task's loss by one (times the fixed `Task.weight`).
 
     Example:
-        >>> weights = Equal().task_weights(ops.array([3.0, 0.1]), ops.array([True, True]))
+        >>> losses, active = ops.array([3.0, 0.1]), ops.array([True, True])
+        >>> weights = Equal().task_weights(losses, active)
         >>> print(ops.convert_to_numpy(weights))
         [1. 1.]
     """

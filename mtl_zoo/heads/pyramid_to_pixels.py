@@ -112,7 +112,7 @@ class PyramidToPixels(keras.layers.Layer):
             upsampled = upsample(branch(level, training=training), 2**i)
             total = total + upsampled[:, :height, :width]
         hidden = self.mix(total)
-        if detail is not None:
+        if self.detail_stride is not None:
             hidden = upsample(hidden, stride // self.detail_stride)
             hidden = self.sharpen(ops.concatenate([hidden, detail], axis=-1))
             stride = self.detail_stride

@@ -43,7 +43,8 @@ def fingerprint(
         _collect_names(config, names)
         _flatten(config, part, names, flat)
     for index, variable in enumerate(variables):
-        path = re.sub(r"_\d+(?=/|$)", "", variable.path)
+        # An optimizer's variable has the path of the model's in it, joined by "_".
+        path = re.sub(r"_\d+(?=[/_]|$)", "", variable.path)
         flat[f"variable {index}"] = f"{path} {variable.dtype} {tuple(variable.shape)}"
     return flat
 
@@ -62,7 +63,7 @@ def _collect_names(config: Any, names: dict[str, str]) -> None:
     if isinstance(config, dict):
         name = config.get("name")
         if isinstance(name, str):
-            stem = re.sub(r"_\d+$", "", name)
+            stem = re.sub(r"_\d+(?=(CLONE)*$)", "", name)  # Keras clones inputs
             names.setdefault(name, f"{stem}#{len(names)}")
         config = list(config.values())
     if isinstance(config, list):

@@ -69,7 +69,9 @@ def study(
         convention: report.spread(
             [
                 delta_m(ours, alone, directions, convention=convention)
-                for ours, alone in zip(_comparable(together, single), single, strict=True)
+                for ours, alone in zip(
+                    _comparable(together, single), single, strict=True
+                )
             ]
         )
         for convention in CONVENTIONS

@@ -71,7 +71,8 @@ def predict_files(
             image = _read(file)
             found = predict(image)
             pictures.write_png(
-                draw_prediction(image, found, predict.class_names), folder / f"{stem}.png"
+                draw_prediction(image, found, predict.class_names),
+                folder / f"{stem}.png",
             )
             described = {
                 "image": file.name,

@@ -1,4 +1,4 @@
-"""The tables of results in the READMEs are those of the committed metrics.json files."""
+"""The tables of results in the READMEs come from the committed metrics.json files."""
 
 import subprocess
 import sys

@@ -19,6 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 import mtl_zoo as mtl
+from mtl_zoo.data import stream
 
 EPOCHS, STEPS = 5, 8
 
@@ -54,15 +55,37 @@ def make_model():
     return model
 
 
-def make_data():
-    """Two shuffled, mixed, endless sources, and a validation set."""
+def make_data(kind):
+    """Training data and a validation set.
+
+    "stream" is what the data sets of `mtl_zoo.data` are made of, with augmentation;
+    "shuffled" is two mixed sources with shuffle buffers.
+    """
     rng = np.random.default_rng(0)
     x = rng.normal(size=(200, 6)).astype("float32")
     labels = {
         "kind": np.argmax(x[:, :4], axis=1).astype("int32"),
         "size": np.tanh(x[:, :1] - x[:, 1:2]),
     }
+    validation = keras.tree.map_structure(lambda a: a[160:], (x, labels))
+    validation = tf.data.Dataset.from_tensor_slices(validation).batch(20)
+    train = {"stream": streamed, "shuffled": shuffled}[kind](x, labels)
+    return train, validation
 
+
+def streamed(x, labels):
+    """Examples in the order of `training_stream`, each with noise of its own seed."""
+    columns = keras.tree.map_structure(tf.constant, (x, labels))
+
+    def example(index, seed):
+        inputs, targets = keras.tree.map_structure(lambda a: a[index], columns)
+        return inputs + 0.1 * tf.random.stateless_normal((6,), seed), targets
+
+    indices = stream.training_stream(160, seed=3)
+    return stream.batches(indices, example, batch_size=8, drop_remainder=True)
+
+
+def shuffled(x, labels):
     def source(start, stop, seed):
         part = keras.tree.map_structure(lambda a: a[start:stop], (x, labels))
         data = tf.data.Dataset.from_tensor_slices(part)
@@ -71,9 +94,7 @@ def make_data():
     train = tf.data.Dataset.sample_from_datasets(
         [source(0, 100, 1), source(100, 160, 2)], weights=[0.7, 0.3], seed=3
     )
-    validation = keras.tree.map_structure(lambda a: a[160:], (x, labels))
-    validation = tf.data.Dataset.from_tensor_slices(validation).batch(20)
-    return train.batch(8, drop_remainder=True).prefetch(2), validation
+    return train.batch(8, drop_remainder=True).prefetch(2)
 
 
 class KillAtStep(keras.callbacks.Callback):
@@ -107,10 +128,10 @@ class KillWhileSaving(mtl.training.Resume):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def train(folder, min_delta, kill=None):
+def train(folder, data_kind, min_delta, kill=None):
     """Train, or go on, and write the final state."""
     model = make_model()
-    data, validation = make_data()
+    data, validation = make_data(data_kind)
     stop = mtl.training.DeltaMEarlyStopping(patience=2, min_delta=min_delta)
     resume_class, extra = mtl.training.Resume, {}
     callbacks = [mtl.training.RaiseOnNonFiniteLoss(), stop]
@@ -156,23 +177,26 @@ def fork(*args):
 def main(folder, seed):
     """An uninterrupted run, one that is killed, and a restart of the latter.
 
-    "full" goes through all epochs and is also killed some time after it has begun to
-    save; "stopped" stops early.
+    "full" goes through all epochs of streamed data and is also killed some time after
+    it has begun to save; "stopped", on shuffled data, stops early.
     """
     rng = random.Random(seed)
     in_save = {"where": "save", "saves": 1, "delay": rng.uniform(0.0, 0.03)}
-    for name, min_delta, kills in (("full", 0.0, [in_save]), ("stopped", 1000.0, [])):
+    for name, data, min_delta, kills in (
+        ("full", "stream", 0.0, [in_save]),
+        ("stopped", "shuffled", 1000.0, []),
+    ):
         whole, killed = folder / f"{name}_whole", folder / f"{name}_killed"
         for run in (whole, killed):
             run.mkdir()
-        fork(whole, min_delta)
+        fork(whole, data, min_delta)
         kills.insert(0, {"where": "step", "step": rng.randrange(1, 3 * STEPS)})
         for kill in kills:
-            done = fork(killed, min_delta, kill)
+            done = fork(killed, data, min_delta, kill)
             print(f"{name}, {kill}: {'ended' if done else 'killed'}")
-        fork(killed, min_delta)
+        fork(killed, data, min_delta)
         os.rename(killed / "end.npz", killed / "before_restart.npz")
-        fork(killed, min_delta)
+        fork(killed, data, min_delta)
 
 
 if __name__ == "__main__":

@@ -9,9 +9,9 @@ from PIL import Image
 
 from mtl_zoo.zoo.prediction_files import (
     PredictionError,
-    draw_prediction,
     _stems,
     _write_maps,
+    draw_prediction,
     predict_files,
 )
 from tests.zoo import tiny
@@ -76,7 +76,9 @@ def test_picture_shows_masks_boxes_and_the_label_of_the_image():
     assert not plain.any()
     assert not masked[: len(masked) // 2 - 8].any() and masked[-8:].any()
     assert boxed.any() and not boxed[-8:].any()
-    titled = draw_prediction(image, {"cls": {"label": np.array(1)}}, {"cls": ["cat", "dog"]})
+    titled = draw_prediction(
+        image, {"cls": {"label": np.array(1)}}, {"cls": ["cat", "dog"]}
+    )
     assert titled.shape[0] > plain.shape[0]
 
 
