@@ -117,6 +117,7 @@ def results(metrics: Metrics, directions: Directions) -> str:
         f"On the {metrics['split']} split; {_over(metrics['seeds'])}. "
         f"{_better(directions)}",
         markdown_table(metrics).strip(),
+        _gained_and_lost(metrics["results"], directions),
     ]
     if metrics["cost"]:
         lines = [f"- {text}" for text in _flatten(metrics["cost"])]
@@ -167,6 +168,22 @@ def _over(seeds: Sequence[int]) -> str:
         "mean ± standard deviation over runs with the seeds "
         f"{', '.join(map(str, seeds))}"
     )
+
+
+def _gained_and_lost(results: Mapping[str, Any], directions: Directions) -> str:
+    """Say which tasks sharing helped, by the first metric of each."""
+    words: dict[str, list[str]] = {"gained": [], "lost": [], "stayed as they were": []}
+    for task, found in results["multi_task"].items():
+        metric = next(iter(found))
+        change = found[metric]["mean"] - results["single_task"][task][metric]["mean"]
+        if directions[task][metric] == "down":
+            change = -change
+        word = (
+            "gained" if change > 0 else "lost" if change < 0 else "stayed as they were"
+        )
+        words[word].append(task)
+    parts = [f"{', '.join(tasks)} {word}" for word, tasks in words.items() if tasks]
+    return f"Against training alone, by the first metric: {'; '.join(parts)}."
 
 
 def _better(directions: Directions) -> str:
