@@ -117,8 +117,9 @@ def results(metrics: Metrics, directions: Directions) -> str:
         f"On the {metrics['split']} split; {_over(metrics['seeds'])}. "
         f"{_better(directions)}",
         markdown_table(metrics).strip(),
-        _gained_and_lost(metrics["results"], directions),
     ]
+    if told := _gained_and_lost(metrics["results"], directions):
+        parts.append(told)
     if metrics["cost"]:
         lines = [f"- {text}" for text in _flatten(metrics["cost"])]
         parts.append("Cost:\n\n" + "\n".join(lines))
@@ -175,14 +176,20 @@ def _gained_and_lost(results: Mapping[str, Any], directions: Directions) -> str:
     words: dict[str, list[str]] = {"gained": [], "lost": [], "stayed as they were": []}
     for task, found in results["multi_task"].items():
         metric = next(iter(found))
-        change = found[metric]["mean"] - results["single_task"][task][metric]["mean"]
-        if directions[task][metric] == "down":
+        alone = results.get("single_task", {}).get(task, {}).get(metric)
+        direction = directions.get(task, {}).get(metric)
+        if alone is None or direction is None:
+            continue
+        change = found[metric]["mean"] - alone["mean"]
+        if direction == "down":
             change = -change
         word = (
             "gained" if change > 0 else "lost" if change < 0 else "stayed as they were"
         )
         words[word].append(task)
     parts = [f"{', '.join(tasks)} {word}" for word, tasks in words.items() if tasks]
+    if not parts:
+        return ""
     return f"Against training alone, by the first metric: {'; '.join(parts)}."
 
 
