@@ -48,7 +48,7 @@ class Config:
     """Settings; each is a flag of the same name."""
 
     out: str = "demo"  # folder for pictures, runs and the export
-    epochs: int = 5  # of each of the four trainings
+    epochs: int = 8  # of each of the four trainings
     tiny: bool = False  # shortest trainings, for a test of the demo itself
 
 
