@@ -137,7 +137,9 @@ def _models(
 def _run_once(run: Callable[[Any], dict], config: Any) -> dict:
     """Return the result of a run, from its folder if it is done and of this config."""
     path = Path(config.workdir) / "result.json"
-    settings = {k: v for k, v in vars(config).items() if k != "workdir"}
+    # What belongs to the study: another folder, or more seeds, is no other run.
+    of_study = ("workdir", "compare", "seeds")
+    settings = {k: v for k, v in vars(config).items() if k not in of_study}
     settings = json.loads(json.dumps(settings))  # lists for tuples, as in the file
     if path.exists():
         done = json.loads(path.read_text())

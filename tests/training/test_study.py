@@ -20,6 +20,7 @@ class Config:
     seed: int = 0
     single_task: str = ""
     rate: float = 0.1
+    seeds: tuple[int, ...] = (0,)
 
 
 CALLS: list[Config] = []
@@ -89,7 +90,7 @@ def test_metrics_are_legal_and_right(folder):
 
 def test_finished_runs_are_read_back(folder):
     CALLS.clear()
-    study(folder)
+    study(folder, seeds=(0, 1))  # a study may grow by seeds
     assert not CALLS
 
 
