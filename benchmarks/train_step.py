@@ -1,9 +1,9 @@
 """What our train step costs over plain Keras `fit` of the same graph.
 
-Two models of each kind take turns, in random order, on the same batches: plain Keras
-with summed losses, and ours with `Equal` balancing. Two, because instances of the very
-same model differ; the ratio is that of the means over both, and the noise is how much
-the two plain ones (the A/A control) differ.
+Models of three kinds take turns, in random order, on the same batches: plain Keras with
+summed losses, ours with `Equal` balancing, and a control, which is plain Keras again.
+Several of each, because instances of the very same model differ. The ratio is the mean of
+ours over that of the plain ones; the noise is how far the control is from them (A/A).
 
     python benchmarks/train_step.py --out=benchmarks/results/train_step.json
 """
@@ -25,6 +25,7 @@ from mtl_zoo.evaluation import report
 
 ROUNDS = flags.DEFINE_integer("rounds", 41, "Timed rounds, each of one fit a model.")
 STEPS = flags.DEFINE_integer("steps", 10, "Steps of one fit.")
+INSTANCES = flags.DEFINE_integer("instances", 4, "Models of each kind.")
 SIZE = flags.DEFINE_integer("image_size", 96, "Image side in pixels.")
 OUT = flags.DEFINE_string("out", "", "Where to write the figures as JSON.")
 
@@ -84,28 +85,37 @@ def main(argv: list[str]) -> None:
         "count": rng.normal(size=(samples, 1)).astype("float32"),
     }
     data = tf.data.Dataset.from_tensor_slices((images, labels)).batch(8).cache()
-    makers = {"plain": make_plain, "ours": make_ours}
-    models = {f"{kind}_{i}": makers[kind](size) for i in (1, 2) for kind in makers}
-    seconds: dict[str, list[float]] = {name: [] for name in models}
+    makers = {"plain": make_plain, "control": make_plain, "ours": make_ours}
+    models = {
+        (kind, i): make(size)
+        for i in range(INSTANCES.value)
+        for kind, make in makers.items()
+    }
+    seconds: dict[tuple[str, int], list[float]] = {key: [] for key in models}
     for round_index in range(ROUNDS.value + 2):
-        for name in random.Random(round_index).sample(list(models), len(models)):
+        for key in random.Random(round_index).sample(list(models), len(models)):
             start = time.perf_counter()
-            models[name].fit(data, verbose=0)
+            models[key].fit(data, verbose=0)
             if round_index >= 2:  # compilation and warm-up
-                seconds[name].append(time.perf_counter() - start)
-    medians = {name: statistics.median(times) for name, times in seconds.items()}
-    kinds = {k: (medians[f"{k}_1"] + medians[f"{k}_2"]) / 2 for k in makers}
-    ratio = kinds["ours"] / kinds["plain"]
-    noise = abs(medians["plain_1"] / medians["plain_2"] - 1)
+                seconds[key].append(time.perf_counter() - start)
+    steps = {
+        kind: [
+            1000 * statistics.median(times) / STEPS.value
+            for (of_kind, _), times in seconds.items()
+            if of_kind == kind
+        ]
+        for kind in makers
+    }
+    mean = {kind: statistics.mean(values) for kind, values in steps.items()}
+    ratio = mean["ours"] / mean["plain"]
+    noise = abs(mean["control"] / mean["plain"] - 1)
     result = {
         "command": f"python benchmarks/train_step.py --rounds={ROUNDS.value} "
-        f"--steps={STEPS.value} --image_size={size}",
+        f"--steps={STEPS.value} --instances={INSTANCES.value} --image_size={size}",
         "versions": report.versions(),
         "device": report.device(),
         "rounds": ROUNDS.value,
-        "milliseconds_per_step": {
-            name: 1000 * value / STEPS.value for name, value in medians.items()
-        },
+        "milliseconds_per_step": steps,
         "ratio": ratio,
         "noise": noise,
         "ratio_less_noise": ratio - noise,
