@@ -205,29 +205,65 @@ class ExportFlags:
     """Flags of `export`."""
 
     version: int = 0  # number of the version; 0: the next free one
+    tasks: str = ""  # names of the tasks, with commas; the others' heads are left out
+    trunk: str = "conv"  # what the *_xla twins compile: conv, xla_native or none
+    profile: str = "plain"  # how the server will be run: plain, xla_cpu or xla_gpu
+    check: bool = False  # only look for what a server would refuse in DIR
 
 
 def export_command(arguments: Sequence[str]) -> None:
     """Write a saved model as the next version in a folder for TensorFlow Serving.
 
-    Usage: mtl-zoo export NAME DIR
+    Usage: mtl-zoo export NAME DIR [--flags]
+           mtl-zoo export --check DIR
 
       mtl-zoo export nuclei-efficientnet_lite0-det-seg serving/nuclei
+      mtl-zoo export nuclei-efficientnet_lite0-det-seg serving/seg --tasks=seg
+      mtl-zoo export --check serving/nuclei
 
-    The export is compared with the model before it appears in DIR.
+    NAME may also be the path of a .keras file. The last part of DIR is the model's
+    name on the server. Beside the versions appear models.config, docker-compose.yml,
+    kubernetes.yaml, a client, and a README.md that says how to use them.
+
+    The export is compared with the model, and checked for what a server would refuse,
+    before it appears in DIR.
     """
-    flags, (name, directory, *rest) = _flags(export_command, ExportFlags, arguments, 2)
-    if rest:
-        raise UsageError(f"unexpected argument {rest[0]!r}")
-    registry.find(name)
-    from mtl_zoo.export import to_serving
+    flags, positional = _flags(export_command, ExportFlags, arguments, 1)
+    if flags.check:
+        (directory,) = _exactly(positional, ["DIR"])
+        from mtl_zoo.export import lint
 
+        try:
+            problems = lint(directory)
+        except FileNotFoundError as error:
+            raise CommandError(str(error)) from None
+        if problems:
+            lines = "".join(f"\n  {problem}" for problem in problems)
+            raise CommandError(f"a server would refuse {directory!r}:{lines}")
+        print(f"{directory}: nothing that a server would refuse")
+        return
+    name, directory = _exactly(positional, ["NAME", "DIR"])
+    if Path(name).suffix != ".keras":
+        registry.find(name)
+    from mtl_zoo.zoo.exporting import export
+
+    tasks = [task for task in flags.tasks.split(",") if task] or None
     try:
         os.makedirs(directory, exist_ok=True)  # before the model is loaded
-        print(to_serving(registry.load(name), directory, flags.version or None))
+        target = export(
+            name,
+            directory,
+            version=flags.version or None,
+            tasks=tasks,
+            trunk=flags.trunk,
+            profile=flags.profile,
+        )
     except OSError as error:
         reason = error.strerror or error
         raise CommandError(f"can not write to {directory!r}: {reason}") from error
+    except ValueError as error:
+        raise CommandError(str(error)) from None
+    print(target)
 
 
 COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
@@ -307,6 +343,14 @@ def _flags(
         usage = text.split("Usage: ")[1].split("\n")[0]
         raise UsageError(f"expected {usage}")
     return parsed, positional
+
+
+def _exactly(arguments: Sequence[str], names: Sequence[str]) -> Sequence[str]:
+    if len(arguments) < len(names):
+        raise UsageError(f"expected {' '.join(names)}")
+    if len(arguments) > len(names):
+        raise UsageError(f"unexpected argument {arguments[len(names)]!r}")
+    return arguments
 
 
 def _positional(

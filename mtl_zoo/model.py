@@ -54,8 +54,17 @@ class MultiTaskModel(keras.Model):
         """Return the shared features by name."""
         raise NotImplementedError
 
-    def decode(self, features: dict, training: bool | None = None) -> dict[str, Any]:
-        """Return `{task: raw output}` of the features that `encode` gave."""
+    def decode(
+        self,
+        features: dict,
+        training: bool | None = None,
+        tasks: Iterable[str] | None = None,
+    ) -> dict[str, Any]:
+        """Return `{task: raw output}` of the features that `encode` gave.
+
+        For the named tasks alone, where the architecture can leave the others out;
+        `wanted(tasks)` gives them. Defaults to all.
+        """
         raise NotImplementedError
 
     @property
@@ -83,6 +92,17 @@ class MultiTaskModel(keras.Model):
             f"The model has the tasks {list(self.task_names)}. Received: {name!r}"
         )
 
+    def wanted(self, names: Iterable[str] | None = None) -> tuple[Task, ...]:
+        """Return the named tasks in the model's order, all for `None`.
+
+        Raises:
+            ValueError: When there is no task of one of the names.
+        """
+        if names is None:
+            return self.tasks
+        chosen = {self.task(name).name for name in names}
+        return tuple(task for task in self.tasks if task.name in chosen)
+
     def build(self, input_shape: Any) -> None:
         """Create all variables for float inputs of `input_shape` (may be nested)."""
         self.compute_output_spec(
@@ -95,10 +115,19 @@ class MultiTaskModel(keras.Model):
     def call(self, inputs: Any, training: bool | None = None) -> dict[str, Any]:
         return self.decode(self.encode(inputs, training=training), training=training)
 
-    def predict_tasks(self, inputs: Any) -> dict[str, Any]:
-        """Return `{task: decoded output}`, one pass for all tasks."""
-        outputs = self(inputs, training=False)
-        return {task.name: task.head.decode(outputs[task.name]) for task in self.tasks}
+    def predict_tasks(
+        self, inputs: Any, tasks: Iterable[str] | None = None
+    ) -> dict[str, Any]:
+        """Return `{task: decoded output}`, one pass for all tasks.
+
+        Args:
+            inputs: What the model takes.
+            tasks: Names of the tasks wanted. Defaults to all.
+        """
+        features = self.encode(inputs, training=False)
+        chosen = self.wanted(tasks)
+        outputs = self.decode(features, training=False, tasks=[t.name for t in chosen])
+        return {task.name: task.head.decode(outputs[task.name]) for task in chosen}
 
     def compile(
         self,

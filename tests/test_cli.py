@@ -163,6 +163,27 @@ def test_export(saved_models, capsys, tmp_path):
     assert os.path.isfile(os.path.join(version, "saved_model.pb"))
 
 
+def test_export_of_one_task_and_its_check(saved_models, capsys, tmp_path):
+    folder = str(tmp_path / "serving")
+    flags = ["--tasks=seg", "--trunk=none", "--version=3"]
+    assert cli.main(["export", tiny.NAME, folder, *flags]) == 0
+    assert capsys.readouterr().out.strip() == f"{folder}/3"
+    assert cli.main(["export", "--check", folder]) == 0
+    assert "nothing that a server would refuse" in capsys.readouterr().out
+    os.remove(f"{folder}/3/fingerprint.pb")
+    assert cli.main(["export", "--check", folder]) == 1
+    assert "[fingerprint] 3: there is no fingerprint.pb" in capsys.readouterr().err
+    assert cli.main(["export", "--check", str(tmp_path / "absent")]) == 1
+    assert "Expected a SavedModel" in error_line(capsys)
+
+
+def test_export_of_what_the_model_does_not_have(saved_models, capsys, tmp_path):
+    folder = str(tmp_path / "serving")
+    assert cli.main(["export", tiny.NAME, folder, "--tasks=depth"]) == 1
+    assert "The model has the tasks ['seg', 'det']" in error_line(capsys)
+    assert os.listdir(folder) == []
+
+
 def test_export_to_where_nothing_can_be_written(saved_models, capsys, tmp_path):
     (tmp_path / "file").touch()
     assert cli.main(["export", tiny.NAME, str(tmp_path / "file" / "x")]) == 1

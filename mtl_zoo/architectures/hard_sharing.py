@@ -58,9 +58,15 @@ class HardSharing(MultiTaskModel):
     def encode(self, inputs: Any, training: bool | None = None) -> dict[str, Any]:
         return self.trunk(inputs, training=training)
 
-    def decode(self, features: dict, training: bool | None = None) -> dict[str, Any]:
+    def decode(
+        self,
+        features: dict,
+        training: bool | None = None,
+        tasks: Iterable[str] | None = None,
+    ) -> dict[str, Any]:
         return {
-            task.name: task.head(features, training=training) for task in self.tasks
+            task.name: task.head(features, training=training)
+            for task in self.wanted(tasks)
         }
 
     @property

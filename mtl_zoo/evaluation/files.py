@@ -36,3 +36,8 @@ def write_file(path: str | os.PathLike, write: Callable[[IO[bytes]], Any]) -> No
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_text(text: str, path: str | os.PathLike) -> None:
+    """Write a text file as UTF-8 the way `write_file` does."""
+    write_file(path, lambda file: file.write(text.encode()))

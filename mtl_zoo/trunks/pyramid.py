@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import keras
@@ -128,16 +128,29 @@ class FeaturePyramid(layers.Layer):
             layer.build((*shapes[0][:-1], self.width))
 
     def call(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        return self.run(inputs, lambda layer: layer)
+
+    def run(
+        self, inputs: Mapping[str, Any], of: Callable[[layers.Layer], Any]
+    ) -> dict[str, Any]:
+        """Return the outputs with `of(convolution)` in place of every convolution.
+
+        Args:
+            inputs: As for a call.
+            of: From one of `laterals` and `outputs` to what is to compute it.
+        """
         features = self._select(inputs)
         self._check_sizes([tuple(feature.shape) for feature in features])
         merged: list[Any] = []  # from coarse to fine
         for lateral, feature in zip(
             reversed(self.laterals), reversed(features), strict=True
         ):
-            x = lateral(feature)
+            x = of(lateral)(feature)
             merged.append(x + self.upsample(merged[-1]) if merged else x)
         merged.reverse()
-        results = [output(x) for output, x in zip(self.outputs, merged, strict=True)]
+        results = [
+            of(output)(x) for output, x in zip(self.outputs, merged, strict=True)
+        ]
         if self.norms:
             results = [norm(x) for norm, x in zip(self.norms, results, strict=True)]
         return dict(zip(self._names(), results, strict=True))

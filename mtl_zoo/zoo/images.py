@@ -1,16 +1,7 @@
 """Images of any size in, predictions in the pixels of those images out.
 
-What a model wants is in the `preprocessing` of its `config.json`, one of::
-
-    {"kind": "native", "multiple": 32, "max_side": 1024}
-    {"kind": "fit", "size": 224, "multiple": 32}
-    {"kind": "resize", "size": 256}
-
-`native` keeps the resolution, except that an image whose longer side exceeds `max_side`
-is made smaller. `fit` makes the longer side `size`, which enlarges small images. Both
-keep the proportions and pad with 0 at the bottom and on the right to a multiple of
-`multiple`; for `fit`, a `multiple` equal to `size` gives squares. `resize` stretches
-every image to a square.
+What a model wants is in the `preprocessing` of its `config.json`; the forms are
+those of `mtl_zoo.export.preprocessing`.
 """
 
 from __future__ import annotations
@@ -23,13 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-NATIVE = {"kind": "native", "multiple": 32, "max_side": 1024}
-
-_KEYS = {
-    "native": {"kind", "multiple", "max_side"},
-    "fit": {"kind", "size", "multiple"},
-    "resize": {"kind", "size"},
-}
+from mtl_zoo.export.preprocessing import check_preprocessing
 
 
 class ImageError(ValueError):
@@ -49,24 +34,6 @@ class Placement:
     size: tuple[int, int]
     content: tuple[int, int]
     padded: tuple[int, int]
-
-
-def check_preprocessing(preprocessing: Mapping[str, Any]) -> None:
-    """Check that `preprocessing` is one of the forms above.
-
-    Raises:
-        ValueError: When it is not.
-    """
-    keys = _KEYS.get(preprocessing.get("kind", ""))
-    sizes = [value for key, value in preprocessing.items() if key != "kind"]
-    if set(preprocessing) != keys or not all(
-        isinstance(size, int) and size > 0 for size in sizes
-    ):
-        raise ValueError(
-            'Expected {"kind": "native", "multiple": 32, "max_side": 1024}, {"kind": '
-            '"fit", "size": 224, "multiple": 32} or {"kind": "resize", "size": 256}, '
-            f"with whole numbers. Received: {preprocessing!r}"
-        )
 
 
 def read_image(path: str | os.PathLike) -> np.ndarray:
@@ -95,7 +62,7 @@ def place(
 
     Args:
         image: uint8 `(height, width, 3)`.
-        preprocessing: What the model wants, see the top of this file.
+        preprocessing: What the model wants, see there.
 
     Returns:
         uint8 `(padded height, padded width, 3)` and the `Placement`.

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from mtl_zoo.export.preprocessing import NATIVE, check_preprocessing
 from mtl_zoo.zoo import images, registry
 
 
@@ -29,10 +30,10 @@ class Predictor:
         self, name_or_path: str | os.PathLike, max_side: int | None = None
     ) -> None:
         config = registry.read_config(name_or_path)
-        self.preprocessing = dict(config.get("preprocessing", images.NATIVE))
+        self.preprocessing = dict(config.get("preprocessing", NATIVE))
         if max_side is not None and self.preprocessing["kind"] == "native":
             self.preprocessing["max_side"] = max_side
-        images.check_preprocessing(self.preprocessing)
+        check_preprocessing(self.preprocessing)
         tasks = config["config"]["tasks"]
         self.task_names = tuple(task["name"] for task in tasks)
         self.class_names = {

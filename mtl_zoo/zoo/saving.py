@@ -17,11 +17,15 @@ import numpy as np
 import tensorflow as tf
 
 from mtl_zoo.evaluation import directions
+from mtl_zoo.evaluation.files import write_text
 from mtl_zoo.evaluation.report import check_metrics, format_spread
-from mtl_zoo.export.serving import DEFAULT_SIGNATURE, named_inputs, to_serving
+from mtl_zoo.export.deployment import server_files, server_flags
+from mtl_zoo.export.inputs import named_inputs
+from mtl_zoo.export.preprocessing import NATIVE, check_preprocessing
+from mtl_zoo.export.serving import write_version
+from mtl_zoo.export.signatures import DEFAULT_SIGNATURE
 from mtl_zoo.model import MultiTaskModel
 from mtl_zoo.zoo import card as cards
-from mtl_zoo.zoo.images import NATIVE, check_preprocessing
 from mtl_zoo.zoo.registry import list_models
 
 _NAME = re.compile(r"[a-z0-9_]+(-[a-z0-9_]+)+")
@@ -36,20 +40,19 @@ is the mean gain over the single-task models in percent, higher is better.
 {table}
 
 `mtl-zoo show NAME` prints a card, `mtl.load(NAME)` gives the Keras model, and
-TensorFlow Serving serves all of them:
+a stock TensorFlow Serving serves all of them, in this folder:
 
 ```sh
-docker run -p 8501:8501 -v "$PWD/saved_models:/models" tensorflow/serving \\
-  --model_config_file=/models/models.config
+docker compose up                           # or kubernetes.yaml
+python client.py {first} picture.jpg
 ```
-"""
 
-_SERVER_CONFIG = """\
-  config {{
-    name: "{name}"
-    base_path: "/models/{name}"
-    model_platform: "tensorflow"
-  }}
+Without Docker, the same server:
+
+```sh
+tensorflow_model_server \\
+{flags}
+```
 """
 
 
@@ -63,6 +66,7 @@ def save(
     example: Any,
     sample: str | os.PathLike | None = None,
     preprocessing: Mapping[str, Any] = NATIVE,
+    trunk: str = "conv",
     overwrite: bool = False,
 ) -> Path:
     """Write `directory/name/`, everything that a saved model consists of.
@@ -83,8 +87,10 @@ def save(
         example: A small batch of inputs, uint8 images for a vision model, kept in
             `golden.npz` with the raw and the decoded outputs.
         sample: Path of a PNG, a picture of a prediction. Defaults to none.
-        preprocessing: What the model wants images to be, see `mtl_zoo.zoo.images`.
-            Defaults to `NATIVE`.
+        preprocessing: What the model wants images to be, see
+            `mtl_zoo.export.preprocessing`. Defaults to `NATIVE`.
+        trunk: What the SavedModel's XLA twins compile, see
+            `mtl_zoo.export.write_version`. Defaults to `"conv"`.
         overwrite: Whether a saved model of that name is replaced. Defaults to `False`.
 
     Returns:
@@ -119,7 +125,15 @@ def save(
         _check_portable(file, text)
 
     with _appearing_at(target) as folder:
-        version = to_serving(model, folder, version=1, example=example)
+        version = write_version(
+            model,
+            folder,
+            version=1,
+            name=name,
+            trunk=trunk,
+            preprocessing=preprocessing,
+            example=example,
+        )
         inputs, outputs = _write_golden(model, version, example, folder / "golden.npz")
         texts["README.md"] = cards.render(
             name,
@@ -138,25 +152,33 @@ def save(
 
 
 def write_index(directory: str | os.PathLike) -> None:
-    """Write `README.md` and `models.config` (for TensorFlow Serving) of saved models.
+    """Write `README.md` and what TensorFlow Serving needs to serve all saved models.
 
     Args:
         directory: The folder of saved models.
+
+    Raises:
+        FileNotFoundError: When there is no saved model.
     """
     for file, text in index(directory).items():
-        (Path(directory) / file).write_text(text, encoding="utf-8")
+        write_text(text, Path(directory) / file)
 
 
 def index(directory: str | os.PathLike) -> dict[str, str]:
     """Return the texts that `write_index` writes, by file name."""
     names = list_models(directory=directory)
+    if not names:
+        raise FileNotFoundError(
+            f"Expected at least one saved model in {os.fspath(directory)!r}; none is "
+            "there."
+        )
     rows = [_index_row(Path(directory) / name) for name in names]
     head = ["Model", "What it does", "Results", "delta_m"]
-    servers = "".join(_SERVER_CONFIG.format(name=name) for name in names)
-    return {
-        "README.md": _INDEX.format(table=cards.table(head, rows)),
-        "models.config": f"model_config_list {{\n{servers}}}\n",
-    }
+    flags = " \\\n".join(f"  {flag}" for flag in server_flags("/models"))
+    readme = _INDEX.format(table=cards.table(head, rows), flags=flags, first=names[0])
+    folders = {name: Path(directory) / name for name in names}
+    files = server_files(folders, "/models", Path(directory) / "models.config")
+    return {"README.md": readme, **files}
 
 
 def _index_row(folder: Path) -> list[str]:

@@ -12,7 +12,8 @@ import pytest
 import tensorflow as tf
 
 import mtl_zoo as mtl
-from mtl_zoo.export import serving
+from mtl_zoo.export import parity, serving
+from mtl_zoo.export.versions import versions
 from tests import fakes
 from tests.zoo import tiny
 
@@ -47,32 +48,59 @@ def reader(decode, name="a"):
     return network
 
 
+PLAIN = {"serving_default", "seg", "det", "raw", "features", "serving_bytes"}
+SEG = {"seg_label_map", "seg_probabilities"}
+DET = {"det_boxes", "det_scores", "det_labels", "det_count"}
+
+
+def outputs_of(network, signature, images):
+    """What a signature should answer, by the Keras model."""
+    batch = images.astype("float32")
+    features = network.encode(batch)
+    if signature == "features":
+        return features
+    if signature == "raw":
+        return network.decode(features)
+    return serving.sigs.flat_outputs(network.predict_tasks(batch))
+
+
 def test_signatures_and_outputs_have_the_agreed_names(signatures):
-    assert set(signatures) == {"serving_default", "seg", "det"}
-    seg = {"seg_label_map", "seg_probabilities"}
-    det = {"det_boxes", "det_scores", "det_labels", "det_count"}
-    assert set(signatures["seg"].structured_outputs) == seg
-    assert set(signatures["det"].structured_outputs) == det
-    assert set(signatures["serving_default"].structured_outputs) == seg | det
+    assert set(signatures) == PLAIN | {f"{name}_xla" for name in PLAIN}
+    expected = {
+        "seg": SEG,
+        "det": DET,
+        "serving_default": SEG | DET,
+        "raw": {"seg", "det"},
+        "features": {"stride_4"},  # what the heads read, no more
+        "serving_bytes": SEG | DET | {"image_size", "content_size"},
+    }
+    for name, signature in signatures.items():
+        found = set(signature.structured_outputs)
+        assert found == expected[name.removesuffix("_xla")], name
 
 
 def test_inputs_are_uint8_images_of_any_number_and_size(signatures):
-    for signature in signatures.values():
-        assert signature.structured_input_signature == (
-            (),
-            {"images": tf.TensorSpec((None, None, None, 3), tf.uint8, "images")},
-        )
+    for name, signature in signatures.items():
+        if name.startswith("serving_bytes"):
+            spec = tf.TensorSpec((None,), tf.string, "image_bytes")
+        else:
+            spec = tf.TensorSpec((None, None, None, 3), tf.uint8, "images")
+        assert signature.structured_input_signature == ((), {spec.name: spec})
 
 
 @pytest.mark.parametrize("shape", [(1, 64, 64), (5, 32, 96)])
 def test_equals_the_model(network, signatures, shape):
     images = tiny.images(*shape)
-    expected = network.predict_tasks(images.astype("float32"))
     for name, signature in signatures.items():
-        found = signature(images=tf.constant(images))
-        for task in network.task_names if name == "serving_default" else [name]:
-            for key, value in expected[task].items():
-                np.testing.assert_allclose(found[f"{task}_{key}"], value, atol=1e-3)
+        plain = name.removesuffix("_xla")
+        if plain == "serving_bytes":
+            files = [tf.io.encode_png(image).numpy() for image in images]
+            found = signature(image_bytes=tf.constant(files))
+        else:
+            found = signature(images=tf.constant(images))
+        expected = outputs_of(network, plain, images)
+        for key in set(found) - {"image_size", "content_size"}:
+            np.testing.assert_allclose(found[key], expected[key], atol=1e-3)
 
 
 def test_dtypes_are_such_that_json_can_carry_them(signatures):
@@ -104,10 +132,12 @@ def test_a_session_serves_it_from_another_place(version, signatures, tmp_path):
     """TensorFlow Serving runs the graph in a session, by the names of its tensors."""
     moved = shutil.copytree(version, tmp_path / "moved")
     images = tiny.images(3, 32, 64)
-    expected = {
-        name: signature(images=tf.constant(images))
-        for name, signature in signatures.items()
-    }
+    files = np.array([tf.io.encode_png(image).numpy() for image in images])
+    expected, feeds = {}, {}
+    for name, signature in signatures.items():
+        (key,) = signature.structured_input_signature[1]
+        feeds[name] = {key: images if key == "images" else files}
+        expected[name] = signature(**{key: tf.constant(feeds[name][key])})
     v1 = tf.compat.v1
     with v1.Session(graph=tf.Graph()) as session:
         loaded = v1.saved_model.load(session, ["serve"], str(moved))
@@ -116,7 +146,7 @@ def test_a_session_serves_it_from_another_place(version, signatures, tmp_path):
             assert definition.method_name == "tensorflow/serving/predict"
             found = session.run(
                 {key: info.name for key, info in definition.outputs.items()},
-                {definition.inputs["images"].name: images},
+                {definition.inputs[k].name: v for k, v in feeds[name].items()},
             )
             for key, value in outputs.items():
                 np.testing.assert_allclose(found[key], value, atol=1e-5)
@@ -144,6 +174,69 @@ def test_vectors_keep_their_dtype_and_size(tmp_path):
     )
 
 
+def test_a_task_alone(network, tmp_path, version):
+    alone = mtl.export.to_serving(network, tmp_path, tasks=["seg"])
+    signatures = tf.saved_model.load(str(alone)).signatures
+    assert {n for n in signatures if not n.endswith("_xla")} == PLAIN - {"det"}
+    assert set(signatures["raw"].structured_outputs) == {"seg"}
+    images = tf.constant(tiny.images())
+    both = tf.saved_model.load(str(version)).signatures["seg"](images=images)
+    found = signatures["serving_default"](images=images)
+    assert set(found) == SEG
+    for key in SEG:
+        np.testing.assert_allclose(found[key], both[key], atol=1e-6)
+    stored = tf.train.list_variables(f"{alone}/variables/variables")
+    size = sum(np.prod(shape) for key, shape in stored if key.startswith("weights/"))
+    wanted = [*network.trunk.variables, *network.task("seg").head.variables]
+    assert size == sum(np.prod(v.shape) for v in wanted) < network.count_params()
+
+
+def test_the_twins_are_the_only_ones_that_need_xla(version, tmp_path):
+    """A stock server has XLA switched off."""
+    code = f"""
+        import ctypes, os
+        import numpy as np, tensorflow as tf
+        library = os.path.join(os.path.dirname(tf.__file__), "libtensorflow_cc.so.2")
+        ctypes.CDLL(library)._ZN10tensorflow21DisableXlaCompilationEv()
+        signatures = tf.saved_model.load({str(version)!r}).signatures
+        images = tf.zeros((1, 32, 32, 3), tf.uint8)
+        file = tf.io.encode_png(images[0])[None]
+        for name in signatures:
+            is_file = name.startswith("serving_bytes")
+            inputs = {{"image_bytes": file}} if is_file else {{"images": images}}
+            try:
+                signatures[name](**inputs)
+                works = True
+            except tf.errors.InternalError as error:
+                assert "XLA compilation disabled" in str(error), error
+                works = False
+            assert works != name.endswith("_xla"), name
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True)
+
+
+def test_without_twins(tmp_path):
+    version = mtl.export.to_serving(reader(lambda raw: raw), tmp_path, trunk="none")
+    signatures = tf.saved_model.load(str(version)).signatures
+    assert set(signatures) == {"serving_default", "a", "raw", "features"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"trunk": "xla"}, "`trunk` must be one of conv, xla_native, none. Received"),
+        ({"profile": "gpu"}, "`profile` must be one of plain, xla_cpu, xla_gpu"),
+        ({"tasks": []}, r"Expected at least one task of \['a'\]"),
+        ({"tasks": ["b"]}, "The model has the tasks .* Received: 'b'"),
+        ({"preprocessing": {"kind": "crop"}}, "Expected .*native.* Received"),
+    ],
+)
+def test_wrong_options(tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        mtl.export.to_serving(reader(lambda raw: raw), tmp_path, **options)
+    assert os.listdir(tmp_path) == []
+
+
 def test_versions_count_up_and_never_change(tmp_path):
     network = reader(lambda raw: raw)
     assert mtl.export.to_serving(network, tmp_path).name == "1"
@@ -151,7 +244,8 @@ def test_versions_count_up_and_never_change(tmp_path):
     assert mtl.export.to_serving(network, tmp_path).name == "8"
     with pytest.raises(FileExistsError, match="next free one is 9"):
         mtl.export.to_serving(network, tmp_path, version=7)
-    assert sorted(os.listdir(tmp_path)) == ["1", "7", "8"]
+    assert versions(tmp_path) == [1, 7, 8]
+    assert not [name for name in os.listdir(tmp_path) if name.startswith(".")]
 
 
 def test_a_difference_stops_the_export_and_leaves_nothing(tmp_path):
@@ -191,8 +285,9 @@ def test_halves_become_floats(tmp_path):
 
 
 def test_names_that_clash(tmp_path):
-    with pytest.raises(ValueError, match="can not be called 'serving_default'"):
-        mtl.export.to_serving(reader(lambda raw: raw, "serving_default"), tmp_path)
+    for name in ("serving_default", "features", "a_xla"):
+        with pytest.raises(ValueError, match=f"can not be called '{name}'"):
+            mtl.export.to_serving(reader(lambda raw: raw, name), tmp_path)
     tasks = [
         mtl.Task(name, Reading(decode), keras.losses.MeanSquaredError())
         for name, decode in (
@@ -213,7 +308,7 @@ def test_unbuilt_model(tmp_path):
 
 
 def test_difference_is_relative_above_1_and_infinite_for_other_shapes():
-    difference = serving._difference
+    difference = parity.difference
     assert difference(np.array([200.0]), np.array([201.0])) == pytest.approx(1 / 201)
     assert difference(np.array([0.5]), np.array([0.25])) == pytest.approx(0.25)
     assert difference(np.zeros((0, 4)), np.zeros((0, 4))) == 0

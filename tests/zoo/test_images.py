@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from mtl_zoo.export.preprocessing import check_preprocessing
 from mtl_zoo.zoo import images
 from mtl_zoo.zoo.images import Placement, place, restore
 
@@ -141,7 +142,7 @@ def test_maps_at_native_size_are_only_cut():
 )
 def test_wrong_preprocessing(wrong):
     with pytest.raises(ValueError, match=r"Expected.*Received"):
-        images.check_preprocessing(wrong)
+        check_preprocessing(wrong)
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "1", "LA"])

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -109,7 +110,7 @@ def test_failure_on_the_way_leaves_nothing_and_keeps_the_old_one(
     def fail(*_, **__):
         raise RuntimeError("disk full")
 
-    monkeypatch.setattr(saving, "to_serving", fail)
+    monkeypatch.setattr(saving, "write_version", fail)
     with pytest.raises(RuntimeError, match="disk full"):
         save(network, tmp_path, overwrite=True)
     assert os.listdir(tmp_path) == [NAME] and os.listdir(old) == ["mark"]
@@ -124,7 +125,7 @@ def test_overwrite_replaces_everything(network, tmp_path, monkeypatch):
         (directory / "1").mkdir()
         return directory / "1"
 
-    monkeypatch.setattr(saving, "to_serving", export)
+    monkeypatch.setattr(saving, "write_version", export)
     monkeypatch.setattr(saving, "_write_golden", lambda *_: ({}, {}))
     save(network, tmp_path, overwrite=True)
     assert os.listdir(tmp_path) == [NAME]
@@ -142,7 +143,23 @@ def test_index_has_a_row_and_a_server_entry_for_each_model(saved):
     assert f'base_path: "/models/{NAME}"' in texts["models.config"]
 
 
-def test_write_index_writes_both_files(tmp_path):
-    mtl.zoo.write_index(tmp_path)
-    assert sorted(os.listdir(tmp_path)) == ["README.md", "models.config"]
-    assert (tmp_path / "models.config").read_text() == "model_config_list {\n}\n"
+def test_write_index_writes_what_a_server_needs(saved, tmp_path):
+    folder = shutil.copytree(saved, tmp_path / "models")
+    mtl.zoo.write_index(folder)
+    assert {path.name for path in folder.iterdir()} == {
+        NAME,
+        "README.md",
+        "batching.config",
+        "client.py",
+        "docker-compose.yml",
+        "kubernetes.yaml",
+        "models.config",
+        "monitoring.config",
+    }
+    mtl.export.check(folder)
+
+
+def test_no_index_of_nothing(tmp_path):
+    with pytest.raises(FileNotFoundError, match="Expected at least one saved model"):
+        mtl.zoo.write_index(tmp_path)
+    assert os.listdir(tmp_path) == []

@@ -1,0 +1,153 @@
+"""Compare the signatures of a SavedModel with the Keras model it was made from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from mtl_zoo.export import signatures as sigs
+from mtl_zoo.export.inputs import Batch, are_images, model_inputs
+from mtl_zoo.model import MultiTaskModel
+
+_STEP = 32
+
+
+def batches_of(inputs: Batch, any_size: bool) -> list[Batch]:
+    """Return three rows, and one row, of another image size if that is free."""
+    three = {name: value[[0, -1, 0]] for name, value in inputs.items()}
+    one = {name: value[:1] for name, value in inputs.items()}
+    if any_size:
+        border = [(0, 0), (0, _STEP), (0, 0), (0, 0)]
+        one = {name: np.pad(images, border) for name, images in one.items()}
+    return [three, one]
+
+
+def check_export(
+    model: MultiTaskModel,
+    directory: str | os.PathLike,
+    batches: Iterable[Batch],
+    options: sigs.Options,
+    tolerance: float = 1e-4,
+) -> dict[str, float]:
+    """Compare every signature of a SavedModel with `model`.
+
+    What `serving_bytes` answers is compared for the images as PNG files, which have
+    the size that the network takes.
+
+    Args:
+        model: The model that was exported.
+        directory: The version folder.
+        batches: Batches of inputs, by the names of the signature's inputs.
+        options: What the export holds.
+        tolerance: Largest difference allowed, times the output's magnitude above 1.
+
+    Returns:
+        The largest difference found for each signature.
+
+    Raises:
+        ValueError: When an output differs by more than `tolerance` or does not have
+            one row a sample.
+    """
+    signatures = tf.saved_model.load(os.fspath(directory)).signatures
+    worst = dict.fromkeys(signatures, 0.0)
+    references = _references(model, options)
+    for batch in batches:
+        tensors = {name: tf.constant(value) for name, value in batch.items()}
+        rows = len(next(iter(batch.values())))
+        expected = {name: reference(tensors) for name, reference in references.items()}
+        for name in signatures:
+            plain = name.removesuffix(sigs.XLA_SUFFIX)
+            if plain == sigs.BYTES:
+                if not _is_placed(batch, options):
+                    continue
+                files = [tf.io.encode_png(i).numpy() for i in batch["images"]]
+                found = signatures[name](image_bytes=tf.constant(files))
+                reference = expected[sigs.DEFAULT_SIGNATURE]
+            else:
+                found = signatures[name](**tensors)
+                reference = expected.get(plain, expected[sigs.DEFAULT_SIGNATURE])
+            for key in sorted(set(found) - set(sigs.BYTES_OUTPUTS)):
+                where = f"Output {key!r} of signature {name!r}"
+                error = _compare(
+                    where, found[key], reference[key], rows, tolerance, batch
+                )
+                worst[name] = max(worst[name], error)
+    return worst
+
+
+def difference(found: np.ndarray, expected: np.ndarray) -> float:
+    """Return the largest difference, over the magnitude where that is above 1."""
+    if found.shape != expected.shape:
+        return float("inf")
+    if found.size == 0:
+        return 0.0
+    if found.dtype.kind not in "fiub":
+        return 0.0 if np.array_equal(found, expected) else float("inf")
+    found, expected = found.astype("float64"), expected.astype("float64")
+    return float(np.max(np.abs(found - expected)) / max(1.0, np.max(np.abs(expected))))
+
+
+def _references(
+    model: MultiTaskModel, options: sigs.Options
+) -> dict[str, Callable[[dict], Mapping[str, Any]]]:
+    """What the signatures should answer, computed by the Keras model."""
+
+    def decoded(inputs: dict) -> dict[str, Any]:
+        found = model.predict_tasks(model_inputs(inputs), options.tasks)
+        return sigs.flat_outputs(found)
+
+    def raw(inputs: dict) -> dict[str, Any]:
+        features = model.encode(model_inputs(inputs), training=False)
+        return sigs.flat_outputs(
+            model.decode(features, training=False, tasks=options.tasks)
+        )
+
+    def features(inputs: dict) -> dict[str, Any]:
+        return sigs.flat_outputs(model.encode(model_inputs(inputs), training=False))
+
+    return {
+        sigs.DEFAULT_SIGNATURE: tf.function(decoded, autograph=False),
+        sigs.RAW: tf.function(raw, autograph=False),
+        sigs.FEATURES: tf.function(features, autograph=False),
+    }
+
+
+def _is_placed(batch: Batch, options: sigs.Options) -> bool:
+    """Whether the preprocessing leaves images of this size as they are."""
+    wanted = options.preprocessing
+    if not are_images(batch):
+        return False
+    height, width = batch["images"].shape[1:3]
+    if wanted["kind"] == "resize":
+        return height == width == wanted["size"]
+    if max(height, width) > wanted.get("max_side", max(height, width)):
+        return False
+    whole = height % wanted["multiple"] == width % wanted["multiple"] == 0
+    return whole and max(height, width) == wanted.get("size", max(height, width))
+
+
+def _compare(
+    where: str,
+    found: tf.Tensor,
+    expected: tf.Tensor,
+    rows: int,
+    tolerance: float,
+    batch: Batch,
+) -> float:
+    if found.shape.rank == 0 or found.shape[0] != rows:
+        raise ValueError(
+            f"{where} must have one row for each of {rows} samples. "
+            f"Received the shape {tuple(found.shape)}."
+        )
+    error = difference(found.numpy(), expected.numpy())
+    if not error <= tolerance:
+        raise ValueError(
+            f"{where} differs from the model by {error:.2g}, more than the tolerance "
+            f"{tolerance:.2g}, on inputs of the shapes "
+            f"{ {name: value.shape for name, value in batch.items()} }."
+        )
+    return error
