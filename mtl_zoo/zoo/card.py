@@ -33,15 +33,18 @@ outputs = model.predict_tasks(inputs)  # {python}
 With TensorFlow Serving, which needs neither Keras nor this package:
 
 ```sh
-docker run -p 8501:8501 -v "$PWD/saved_models:/models" tensorflow/serving \\
-  --model_config_file=/models/models.config
-curl localhost:8501/v1/models/{name}:predict -d '{{"instances": {json}}}'
+cd saved_models && docker compose up
+{ask}
 ```
 
 The SavedModel's signature `serving_default` answers for all tasks; each task has a
-signature of its own, called like it.
+signature of its own, called like it. `mtl-zoo export {name} DIR` writes it for a server of
+your own; docs/serving.md describes the other signatures.
 
 {interface}"""
+
+_ASK_WITH_FILES = "python client.py {name} picture.jpg"
+_ASK = "curl localhost:8501/v1/models/{name}:predict -d '{{\"instances\": [...]}}'"
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,7 @@ def render(
         python="RGB images (batch, height, width, 3), 0 to 255"
         if images
         else "a batch",
-        json="[<image as nested lists: rows of pixels [r, g, b]>]" if images else "[]",
+        ask=(_ASK_WITH_FILES if images else _ASK).format(name=name),
         interface=table(["Name", "", "What"], rows),
     )
     sample = "![A picture with the model's predictions drawn on it](sample.png)"
