@@ -11,13 +11,11 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import skimage.data
@@ -65,14 +63,11 @@ def predict(out: Path) -> None:
             print(f"  picture: {target / title}.png")
 
 
-def train(out: Path, config: Config) -> dict[str, Any]:
-    """The recipe and its single-task baselines; return its metrics."""
+def train(out: Path, config: Config) -> None:
+    """The recipe and its single-task baselines; it prints the comparison."""
     flags = ["--tiny"] if config.tiny else [f"--epochs={config.epochs}"]
     workdir = out / "digit_scenes"
     _run(str(RECIPES / "digit_scenes.py"), "--compare", f"--workdir={workdir}", *flags)
-    metrics = json.loads((workdir / "metrics.json").read_text(encoding="utf-8"))
-    print(evaluation.markdown_table(metrics))
-    return metrics
 
 
 def export_and_call(out: Path) -> None:

@@ -20,6 +20,8 @@ from typing import Any, NoReturn, TypeVar
 
 from absl import flags as absl_flags
 
+from mtl_zoo.evaluation.report import markdown_table
+
 USAGE_ERROR = 2
 
 _T = TypeVar("_T")
@@ -113,7 +115,8 @@ def main(
     """Run a recipe from the command line and exit.
 
     `--help` prints the docstring of the recipe and its flags. What `run` returns is
-    printed as JSON. Exit codes: 0 done, 1 failed, 2 wrong usage.
+    printed: the metrics of a study as a table, anything else as JSON. Exit codes: 0
+    done, 1 failed, 2 wrong usage.
 
     Args:
         run: Takes a `config`, returns the metrics.
@@ -127,7 +130,10 @@ def main(
     if rest:
         fail(f"Unexpected argument: {rest[0]!r}")
     result = run(settings)
-    if result is not None:
+    if isinstance(result, dict) and "delta_m" in result:
+        print(markdown_table(result))
+        print(f"All figures: {settings.workdir}/metrics.json")
+    elif result is not None:
         print(json.dumps(result, indent=1, default=float))
     sys.exit(0)
 

@@ -9,7 +9,9 @@ from typing import Literal
 import pytest
 from absl import flags as absl_flags
 
+from mtl_zoo.training import flags
 from mtl_zoo.training.flags import config_from_flags, define_flags, parse
+from tests.zoo import tiny
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,3 +157,16 @@ def test_main_runs_a_recipe_and_prints_its_result(tmp_path, monkeypatch, capsys)
     code, printed = run("--help")
     assert code == 0
     assert "Shows something." in printed.out and "passes over the data" in printed.out
+
+
+def test_main_prints_a_study_as_a_table(capsys):
+    @dataclasses.dataclass(frozen=True)
+    class Config:
+        workdir: str = "runs/discs"
+
+    with pytest.raises(SystemExit) as stopped:
+        flags.main(lambda config: tiny.metrics(), Config, [])
+    assert stopped.value.code == 0
+    out = capsys.readouterr().out
+    assert "| seg  | accuracy |" in out and "{" not in out
+    assert out.endswith("All figures: runs/discs/metrics.json\n")
