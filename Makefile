@@ -52,7 +52,9 @@ wheel: $(READY)  ## Build dist/*.whl and check what is in it
 	@$(BIN)/python -m zipfile --list dist/*.whl | awk 'NR > 1 {print $$1}' | sort \
 	  | tee build/contents
 	@for file in py.typed trunks/weights/efficientnet_lite0_imagenet.json \
-	             trunks/weights/efficientnet_lite0_imagenet.npz; do \
+	             trunks/weights/efficientnet_lite0_imagenet.npz \
+	             export/templates/client.py export/templates/kubernetes.yaml \
+	             export/xla_gpu/aot.cc export/xla_gpu/targets/l4_sm_89.textproto; do \
 	  grep -qx "mtl_zoo/$$file" build/contents || { \
 	    echo "The wheel lacks mtl_zoo/$$file: see package_data in setup.cfg."; exit 1; }; \
 	done

@@ -2,12 +2,13 @@
 
 Usage: mtl-zoo COMMAND [ARGUMENTS] [--flags]
 
-  list      names of the saved models
-  show      the card of one: what it does, how well, how to use it
-  predict   run one on your images: boxes, masks and labels as JSON and pictures
-  evaluate  measure one on its test split
-  train     run a recipe, which trains a model
-  export    write one as a SavedModel for TensorFlow Serving
+  list         names of the saved models
+  show         the card of one: what it does, how well, how to use it
+  predict      run one on your images: boxes, masks and labels as JSON and pictures
+  evaluate     measure one on its test split
+  train        run a recipe, which trains a model
+  export       write one as a SavedModel for TensorFlow Serving
+  compile-gpu  compile the trunk in an export for named GPUs, on any machine
 
 `mtl-zoo COMMAND --help` explains a command. To begin with:
 
@@ -266,6 +267,31 @@ def export_command(arguments: Sequence[str]) -> None:
     print(target)
 
 
+def compile_gpu_command(arguments: Sequence[str]) -> None:
+    """Compile the shared trunk of an export for named GPUs, on any machine.
+
+    Usage: mtl-zoo compile-gpu NAME DIR [--flags]
+
+      mtl-zoo export pets-efficientnet_lite0-det-seg-cls serving/pets
+      mtl-zoo compile-gpu pets-efficientnet_lite0-det-seg-cls serving/pets
+
+    TensorFlow's own XLA makes the kernels, which needs g++ and ptxas but no GPU; they
+    are written to assets.extra/xla_gpu/ of the last version in DIR, or of the version
+    DIR. They are compiled ahead of time and statically verified, not executed on a GPU
+    and not autotuned. docs/xla.md says what each file is.
+    """
+    _import_flags()  # quietly
+    from mtl_zoo.export.xla_gpu import command
+
+    flags, positional = _flags(compile_gpu_command, command.Flags, arguments, 2)
+    name, directory = _exactly(positional, ["NAME", "DIR"])
+    try:
+        for folder in command.run(name, directory, flags):
+            print(folder)
+    except command.CommandError as error:
+        raise CommandError(str(error)) from None
+
+
 COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "list": list_command,
     "show": show_command,
@@ -273,6 +299,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "evaluate": evaluate_command,
     "train": train_command,
     "export": export_command,
+    "compile-gpu": compile_gpu_command,
 }
 
 
