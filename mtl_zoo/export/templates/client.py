@@ -125,7 +125,7 @@ def predict_grpc(
     if version is not None:
         spec.version.value = version
     for name, array in _named(inputs).items():
-        request.inputs.add(key=name, value=_to_tensor(name, array))
+        request.inputs.add(key=name, value=_to_tensor(array))
     own = channel is None
     channel = connect(server, port) if own else channel
     call = channel.unary_unary(
@@ -182,12 +182,27 @@ def _named(inputs: Inputs) -> dict[str, np.ndarray]:
     if not isinstance(inputs, Mapping):
         pixels = isinstance(inputs, np.ndarray) and inputs.dtype != np.object_
         inputs = {"images" if pixels else "image_bytes": inputs}
-    arrays = {name: np.asarray(value) for name, value in inputs.items()}
-    # NumPy's own strings would lose zeros at the end.
-    return {
-        name: np.array(inputs[name], object) if array.dtype.kind in "SU" else array
-        for name, array in arrays.items()
-    }
+    return {name: _sendable(name, value) for name, value in inputs.items()}
+
+
+def _sendable(name: str, value: Any) -> np.ndarray:
+    array = np.asarray(value)
+    fits = array.dtype in _NUMBERS
+    if array.dtype.kind in "SUO":
+        # NumPy's own strings would lose zeros at the end.
+        given = np.array(value, object)
+        texts = [v.encode() if isinstance(v, str) else v for v in given.ravel()]
+        fits = all(isinstance(text, bytes) for text in texts)
+        flat = np.empty(len(texts), object)
+        flat[:] = texts
+        array = flat.reshape(given.shape)
+    if not fits:
+        raise ClientError(
+            "INVALID_ARGUMENT",
+            f"Input {name!r} must be a regular array of numbers, truth values, texts "
+            f"or bytes. Received dtype {array.dtype}, shape {array.shape}.",
+        )
+    return array
 
 
 @functools.lru_cache(maxsize=1)
@@ -215,19 +230,12 @@ def _messages() -> dict[str, Any]:
     }
 
 
-def _to_tensor(name: str, array: np.ndarray) -> Any:
-    if array.dtype not in _NUMBERS:
-        raise ClientError(
-            "INVALID_ARGUMENT",
-            f"Input {name!r} must be an array of numbers, truth values or bytes. "
-            f"Received dtype {array.dtype}.",
-        )
+def _to_tensor(array: np.ndarray) -> Any:
     tensor = _messages()["Tensor"](dtype=_NUMBERS[array.dtype])
     for size in array.shape:
         tensor.tensor_shape.dim.add(size=size)
     if array.dtype == np.object_:
-        texts = (v.encode() if isinstance(v, str) else v for v in array.ravel())
-        tensor.string_val.extend(texts)
+        tensor.string_val.extend(array.ravel())
     else:
         tensor.tensor_content = array.astype(array.dtype.newbyteorder("<")).tobytes()
     return tensor
