@@ -1,9 +1,10 @@
-"""Write the tables of results in the READMEs from the metrics.json files.
+"""Write the tables in the READMEs and docs from metrics.json and benchmarks/results/.
 
     python tools/results_table.py            # write
     python tools/results_table.py --check    # exit 1 when a table is not fresh
 
-Each table stands between two comments, `<!-- results -->` and `<!-- /results -->`.
+Each table stands between two comments, such as `<!-- results -->` and
+`<!-- /results -->`; `TABLES` has their names.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchmark_tables import TABLES as BENCHMARKS
+
 from mtl_zoo.evaluation.report import format_spread
 from mtl_zoo.zoo.card import table
 
 ROOT = Path(__file__).resolve().parents[1]
-FILES = ("README.md", "recipes/README.md")
-PART = re.compile(r"(<!-- results -->\n).*?(<!-- /results -->)", re.DOTALL)
+FILES = ("README.md", "recipes/README.md", "docs/serving.md", "docs/xla.md")
+PART = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- /\2 -->)", re.DOTALL)
 HEAD = (
     "Recipe",
     "Task, metric",
@@ -66,12 +69,19 @@ def results() -> str:
     return table(HEAD, [row for name, metrics in every for row in rows(name, metrics)])
 
 
-def with_table(text: str, folder: str) -> str:
-    """Return a page with a fresh table, whose links start from `folder`."""
-    fresh = results()
-    if folder == "recipes":
-        fresh = fresh.replace("](recipes/", "](")
-    return PART.sub(lambda part: f"{part[1]}{fresh}\n{part[2]}", text)
+TABLES = {"results": results, **BENCHMARKS}
+
+
+def with_tables(text: str, folder: str) -> str:
+    """Return a page with fresh tables, whose links start from `folder`."""
+
+    def fill(part: re.Match) -> str:
+        fresh = TABLES[part[2]]()
+        if folder == "recipes":
+            fresh = fresh.replace("](recipes/", "](")
+        return f"{part[1]}{fresh}\n{part[3]}"
+
+    return PART.sub(fill, text)
 
 
 def main() -> int:
@@ -80,7 +90,7 @@ def main() -> int:
     for name in FILES:
         path = ROOT / name
         text = path.read_text(encoding="utf-8")
-        fresh = with_table(text, str(Path(name).parent))
+        fresh = with_tables(text, str(Path(name).parent))
         if fresh != text:
             stale.append(name)
             if "--check" not in sys.argv:

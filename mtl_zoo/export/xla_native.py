@@ -202,15 +202,15 @@ def depthwise(x: Any, kernel: Any, strides: tuple[int, int], padding: str) -> An
         x = ops.pad(x, ((0, 0), (above, below), (left, right), (0, 0)))
     if multiplier > 1:
         x = ops.repeat(x, multiplier, axis=-1)
-    taps = ops.reshape(kernel, (rows, columns, channels * multiplier))
+    taps = ops.unstack(ops.reshape(kernel, (rows * columns, channels * multiplier)))
     shifted = [
         x[:, :, column : column + width : strides[1]] for column in range(columns)
     ]
     total = None
     for row in range(rows):
-        along = shifted[0] * taps[row, 0]
+        along = shifted[0] * taps[row * columns]
         for column in range(1, columns):
-            along = along + shifted[column] * taps[row, column]
+            along = along + shifted[column] * taps[row * columns + column]
         along = along[:, row : row + height : strides[0]]
         total = along if total is None else total + along
     return total

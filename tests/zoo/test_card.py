@@ -33,7 +33,8 @@ def test_three_ways_to_use_it():
     text = render()
     assert "mtl-zoo predict discs-tiny-det my_images/" in text
     assert 'mtl.load("discs-tiny-det")' in text
-    assert "v1/models/discs-tiny-det:predict" in text
+    assert "docker compose up\npython client.py discs-tiny-det picture.jpg" in text
+    assert "mtl-zoo export discs-tiny-det DIR" in text
 
 
 def test_numbers_are_those_of_metrics_json():

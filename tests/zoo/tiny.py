@@ -55,6 +55,11 @@ def model(seed: int = 0) -> mtl.architectures.HardSharing:
     ]
     network = mtl.architectures.HardSharing(trunk, tasks, name="discs")
     network.build((None, None, None, 3))
+    # Untrained, the detector would find nothing, and every comparison be one of -1s.
+    logits = network.task("det").head.class_logits
+    rng = np.random.default_rng(seed)
+    logits.kernel.assign(rng.normal(0.0, 0.3, logits.kernel.shape))
+    logits.bias.assign([0.0])
     network.compile("adam")
     return network
 
