@@ -112,8 +112,7 @@ def main(argv: list[str]) -> None:
         "models": {},
     }
     for name in MODELS.value or mtl.list_models():
-        with np.load(registry.find(name) / "golden.npz") as golden:
-            image = golden["inputs/images"][:1]
+        image = registry.read_golden_inputs(name)[:1]
         tasks = [task["name"] for task in registry.read_config(name)["config"]["tasks"]]
         with tempfile.TemporaryDirectory() as scratch:
             exports = {

@@ -210,6 +210,10 @@ class ExportFlags:
     trunk: str = "conv"  # what the *_xla twins compile: conv, xla_native or none
     profile: str = "plain"  # how the server will be run: plain, xla_cpu or xla_gpu
     check: bool = False  # only look for what a server would refuse in DIR
+    format: str = "serving"  # or litert, litert_int8, onnx, openvino: writes a file
+    image_size: int = 0  # of those files; 0: as the model says, else any
+    outputs: str = "decoded"  # of those files: decoded or raw
+    representative: str = ""  # for litert_int8: a folder of images of the training data
 
 
 def export_command(arguments: Sequence[str]) -> None:
@@ -217,10 +221,12 @@ def export_command(arguments: Sequence[str]) -> None:
 
     Usage: mtl-zoo export NAME DIR [--flags]
            mtl-zoo export --check DIR
+           mtl-zoo export NAME FILE --format=litert|litert_int8|onnx|openvino
 
       mtl-zoo export nuclei-efficientnet_lite0-det-seg serving/nuclei
       mtl-zoo export nuclei-efficientnet_lite0-det-seg serving/seg --tasks=seg
       mtl-zoo export --check serving/nuclei
+      mtl-zoo export nuclei-efficientnet_lite0-det-seg nuclei.onnx --format=onnx
 
     NAME may also be the path of a .keras file. The last part of DIR is the model's
     name on the server. Beside the versions appear models.config, docker-compose.yml,
@@ -249,6 +255,9 @@ def export_command(arguments: Sequence[str]) -> None:
     from mtl_zoo.zoo.exporting import export
 
     tasks = [task for task in flags.tasks.split(",") if task] or None
+    if flags.format != "serving":
+        _export_file(name, directory, flags, tasks)
+        return
     try:
         os.makedirs(directory, exist_ok=True)  # before the model is loaded
         target = export(
@@ -265,6 +274,26 @@ def export_command(arguments: Sequence[str]) -> None:
     except ValueError as error:
         raise CommandError(str(error)) from None
     print(target)
+
+
+def _export_file(
+    name: str, path: str, flags: ExportFlags, tasks: list[str] | None
+) -> None:
+    from mtl_zoo.zoo import export_file
+
+    try:
+        report = export_file.export_file(
+            name,
+            path,
+            flags.format,
+            image_size=flags.image_size,
+            outputs=flags.outputs,
+            tasks=tasks,
+            representative=flags.representative,
+        )
+    except (ImportError, OSError, ValueError) as error:
+        raise CommandError(str(error)) from None
+    print(export_file.summary(report))
 
 
 def compile_gpu_command(arguments: Sequence[str]) -> None:

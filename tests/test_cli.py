@@ -177,6 +177,36 @@ def test_export_of_one_task_and_its_check(saved_models, capsys, tmp_path):
     assert "Expected a SavedModel" in error_line(capsys)
 
 
+def test_export_as_a_file(saved_models, capsys, tmp_path):
+    path = tmp_path / "discs.tflite"
+    flags = ["--format=litert", "--tasks=seg", "--image_size=64"]
+    assert cli.main(["export", tiny.NAME, str(path), *flags]) == 0
+    assert capsys.readouterr().out.startswith(f"{path}: 0.0 MB, largest difference")
+    assert path.is_file()
+
+
+@pytest.mark.parametrize(
+    ("format", "message"),
+    [
+        ("tfjs", "Expected a format of"),
+        ("litert_int8", "needs a folder of images: --representative=FOLDER"),
+    ],
+)
+def test_export_as_a_file_that_can_not_be(
+    saved_models, capsys, tmp_path, format, message
+):
+    path = tmp_path / "discs.x"
+    assert cli.main(["export", tiny.NAME, str(path), f"--format={format}"]) == 1
+    assert message in error_line(capsys)
+    assert os.listdir(tmp_path) == []
+
+
+def test_compile_gpu_of_what_is_no_export(saved_models, capsys, tmp_path):
+    assert cli.main(["compile-gpu", tiny.NAME, str(tmp_path)]) == 1
+    assert "holds no export; make one: mtl-zoo export" in error_line(capsys)
+    assert cli.main(["compile-gpu", tiny.NAME]) == 2
+
+
 def test_export_of_what_the_model_does_not_have(saved_models, capsys, tmp_path):
     folder = str(tmp_path / "serving")
     assert cli.main(["export", tiny.NAME, folder, "--tasks=depth"]) == 1

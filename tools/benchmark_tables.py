@@ -96,7 +96,54 @@ def xla_gpu() -> str:
     return table([*head, "library calls", "MB moved", "of the conv's"], rows)
 
 
+OTHERS = {
+    "litert": "LiteRT",
+    "litert_int8": "LiteRT, `int8`",
+    "onnx": "ONNX",
+    "openvino": "OpenVINO",
+}
+MEASURED = {
+    "keras": "Keras",
+    "litert": "LiteRT",
+    "litert_int8": "`int8`",
+    "litert_int8_all": "`int8_all`",
+}
+
+
+def other_targets() -> str:
+    """Size, error and latency of the files of other targets."""
+    rows = []
+    for model, found in read("other_targets")["models"].items():
+        for target, title in OTHERS.items():
+            written = found["decoded"][target]
+            exact = target != "litert_int8"
+            rows.append(
+                [
+                    f"{model.split('-')[0]}, {found['image_size']} pixels",
+                    title,
+                    f"{written['size_bytes'] / 1e6:.1f}",
+                    f"{max(written['errors'].values()):.1e}" if exact else "see below",
+                    f"{found['latency_ratio_to_keras'][target]:.2f}",
+                ]
+            )
+    return table(["Model", "File", "MB", "largest error", "time / Keras"], rows)
+
+
+def other_accuracy() -> str:
+    """Metrics of LiteRT files on the validation splits."""
+    rows = []
+    for model, found in read("other_targets")["models"].items():
+        measured = found["validation"]
+        for task, metrics in measured["keras"].items():
+            for metric in metrics:
+                values = [f"{measured[k][task][metric]:.3f}" for k in MEASURED]
+                rows.append([f"{model.split('-')[0]}, {task}", metric, *values])
+    return table(["Model, task", "Metric", *MEASURED.values()], rows)
+
+
 TABLES = {
+    "other_targets": other_targets,
+    "other_accuracy": other_accuracy,
     "serving_exports": serving_exports,
     "xla_cpu": xla_cpu,
     "xla_gpu": xla_gpu,

@@ -21,7 +21,13 @@ from mtl_zoo.evaluation.report import format_spread
 from mtl_zoo.zoo.card import table
 
 ROOT = Path(__file__).resolve().parents[1]
-FILES = ("README.md", "recipes/README.md", "docs/serving.md", "docs/xla.md")
+FILES = (
+    "README.md",
+    "recipes/README.md",
+    "docs/serving.md",
+    "docs/xla.md",
+    "docs/other_targets.md",
+)
 PART = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- /\2 -->)", re.DOTALL)
 HEAD = (
     "Recipe",

@@ -38,8 +38,8 @@ cd saved_models && docker compose up
 ```
 
 The SavedModel's signature `serving_default` answers for all tasks; each task has a
-signature of its own, called like it. `mtl-zoo export {name} DIR` writes it for a server of
-your own; docs/serving.md describes the other signatures.
+signature of its own, called like it, and docs/serving.md describes the others.
+`mtl-zoo export {name} DIR` writes it for a server of your own.
 
 {interface}"""
 

@@ -6,8 +6,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mtl_zoo.export.preprocessing import NATIVE
 from mtl_zoo.export.serving import to_serving
 from mtl_zoo.zoo import registry
@@ -35,18 +33,11 @@ def export(
     if Path(name_or_path).suffix == ".keras":
         return to_serving(model, directory, **options)
     folder = registry.find(name_or_path)
-    with np.load(folder / "golden.npz", allow_pickle=False) as golden:
-        inputs = {
-            key.removeprefix("inputs/"): golden[key]
-            for key in golden.files
-            if key.startswith("inputs/")
-        }
-    only = next(iter(inputs.values())) if set(inputs) <= {"images", "inputs"} else None
     return to_serving(
         model,
         directory,
         preprocessing=registry.read_config(folder).get("preprocessing", NATIVE),
-        example=inputs if only is None else only,
+        example=registry.read_golden_inputs(folder),
         card=registry.read_card(folder),
         **options,
     )

@@ -114,6 +114,24 @@ def read_metrics(name_or_path: str | os.PathLike) -> dict[str, Any]:
     return json.loads((find(name_or_path) / "metrics.json").read_text(encoding="utf-8"))
 
 
+def read_golden_inputs(name_or_path: str | os.PathLike) -> Any:
+    """Return the inputs that the recorded outputs of a saved model belong to.
+
+    An array, such as uint8 images `(batch, height, width, 3)`, or a dict of arrays for
+    a model of several inputs.
+    """
+    import numpy as np
+
+    with np.load(find(name_or_path) / "golden.npz", allow_pickle=False) as golden:
+        inputs = {
+            key.removeprefix("inputs/"): golden[key]
+            for key in golden.files
+            if key.startswith("inputs/")
+        }
+    single = len(inputs) == 1 and set(inputs) <= {"images", "inputs"}
+    return next(iter(inputs.values())) if single else inputs
+
+
 def latest_version(name_or_path: str | os.PathLike) -> Path:
     """Return the SavedModel of the highest version of a saved model."""
     return max(_versions(find(name_or_path)), key=lambda path: int(path.name))
