@@ -3,7 +3,7 @@
 Models of three kinds take turns, in random order, on the same batches: plain Keras with
 summed losses, ours with `Equal` balancing, and a control, which is plain Keras again.
 Several of each, because instances of the very same model differ. The ratio is the mean
-of ours over that of the plain ones; the noise is how far the control is from them (A/A).
+of ours over that of the plain ones, the noise how far the control is from them (A/A).
 
     python benchmarks/train_step.py --out=benchmarks/results/train_step.json
 """
