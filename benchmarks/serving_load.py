@@ -127,7 +127,12 @@ def plan(version: Path, count: int, sizes: tuple = _SIZES) -> list[Request]:
 
 
 def run(
-    model: Path, version: Path, requests: list[Request], clients: int, rest_share: float
+    model: Path,
+    version: Path,
+    requests: list[Request],
+    clients: int,
+    rest_share: float,
+    malloc: dict[str, str] = MALLOC,
 ) -> dict[str, Any]:
     """Send the requests to the look-alike and return what came of them.
 
@@ -137,6 +142,7 @@ def run(
         requests: From `plan`.
         clients: Threads that send.
         rest_share: Share of the requests that goes over REST.
+        malloc: Environment of the server, settings of malloc.
 
     Returns:
         Figures for the good requests, the broken ones, and the server's memory.
@@ -144,7 +150,7 @@ def run(
     every = max(1, round(1 / rest_share)) if rest_share else len(requests) + 1
     local = threading.local()
     config = model / "models.config"
-    with look_alike.running(config, model.parent, environment=MALLOC) as server:
+    with look_alike.running(config, model.parent, environment=malloc) as server:
 
         def send(number: int) -> dict[str, Any]:
             request = requests[number]
@@ -327,6 +333,7 @@ def _options() -> argparse.Namespace:
     add("--requests", type=int, default=2000, help="requests to send")
     add("--clients", type=int, default=16, help="clients that send them at a time")
     add("--rest_share", type=float, default=0.1, help="share that is sent over REST")
+    add("--default_malloc", action="store_true", help="leave malloc as it is")
     add("--out", default="", help="where to write the figures as JSON")
     return parser.parse_args()
 
@@ -338,15 +345,19 @@ def main() -> None:
         model = export(options.model, Path(folder))
         version = max(model.glob("[0-9]*"), key=lambda path: int(path.name))
         requests = plan(version, options.requests)
-        figures = run(model, version, requests, options.clients, options.rest_share)
+        malloc = {} if options.default_malloc else MALLOC
+        figures = run(
+            model, version, requests, options.clients, options.rest_share, malloc
+        )
     result = {
         "command": f"python benchmarks/serving_load.py --model={options.model} "
         f"--requests={options.requests} --clients={options.clients} "
-        f"--rest_share={options.rest_share:g}",
+        f"--rest_share={options.rest_share:g}"
+        + (" --default_malloc" if options.default_malloc else ""),
         "versions": report.versions(),
         "device": report.device(),
         "server": "the look-alike in tests/serving, not tensorflow_model_server",
-        "malloc": MALLOC,
+        "malloc": malloc,
         **figures,
     }
     print(json.dumps(result, indent=1))
