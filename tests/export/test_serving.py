@@ -270,6 +270,27 @@ def test_a_difference_stops_the_export_and_leaves_nothing(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+def test_decoding_may_turn_on_the_last_digit(tmp_path):
+    """XLA adds up in another order, and a label may hang on that."""
+    task = mtl.Task(
+        "a",
+        Reading(
+            lambda raw: {"label": tf.cast(tf.math.floormod(raw * 1e6, 2), tf.int32)}
+        ),
+        keras.losses.MeanSquaredError(),
+    )
+    network = mtl.architectures.HardSharing(mtl.trunks.mlp([256, 64]), [task])
+    network.build((None, 500))
+    example = np.random.default_rng(0).normal(size=(4, 500)).astype("float32")
+    version = mtl.export.to_serving(network, tmp_path / "a", example=example)
+    signatures = tf.saved_model.load(str(version)).signatures
+    plain, twin = (
+        signatures[name](inputs=tf.constant(example))["a_label"].numpy()
+        for name in ("serving_default", "serving_default_xla")
+    )
+    assert np.any(plain != twin)  # or this shows nothing
+
+
 @pytest.mark.parametrize(
     "decode",
     [
