@@ -17,7 +17,7 @@ help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(READY): setup.cfg pyproject.toml
-	@echo "Setting up $(VENV) (a few minutes and 3 GB the first time) ..."
+	@echo "Setting up $(VENV) (a few minutes and 3.5 GB the first time) ..."
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "mtl_zoo needs Python 3.11 or newer. Found: $$($(PYTHON) --version 2>&1)." \
 	       "Name another one: make PYTHON=/path/to/python3.11"; exit 1; }
