@@ -50,6 +50,14 @@ class MultiTaskModel(keras.Model):
 
     # What an architecture writes.
 
+    def prepare(self, inputs: Any) -> Any:
+        """Return what `encode` takes, from what users have, such as strings.
+
+        Inputs that are prepared already, and those of models that need no
+        preparation, come back as they are.
+        """
+        return inputs
+
     def encode(self, inputs: Any, training: bool | None = None) -> dict[str, Any]:
         """Return the shared features by name."""
         raise NotImplementedError
@@ -104,16 +112,22 @@ class MultiTaskModel(keras.Model):
         return tuple(task for task in self.tasks if task.name in chosen)
 
     def build(self, input_shape: Any) -> None:
-        """Create all variables for float inputs of `input_shape` (may be nested)."""
+        """Create all variables for inputs of `input_shape` (may be nested)."""
         self.compute_output_spec(
             keras.tree.map_shape_structure(
-                lambda shape: keras.KerasTensor(shape, "float32"), input_shape
+                lambda shape: keras.KerasTensor(shape, self.input_dtype), input_shape
             )
         )
         self.built = True
 
+    @property
+    def input_dtype(self) -> str:
+        """What users' inputs consist of: `"float32"`, or `"string"` for texts."""
+        return "float32"
+
     def call(self, inputs: Any, training: bool | None = None) -> dict[str, Any]:
-        return self.decode(self.encode(inputs, training=training), training=training)
+        features = self.encode(self.prepare(inputs), training=training)
+        return self.decode(features, training=training)
 
     def predict_tasks(
         self, inputs: Any, tasks: Iterable[str] | None = None
@@ -124,7 +138,7 @@ class MultiTaskModel(keras.Model):
             inputs: What the model takes.
             tasks: Names of the tasks wanted. Defaults to all.
         """
-        features = self.encode(inputs, training=False)
+        features = self.encode(self.prepare(inputs), training=False)
         chosen = self.wanted(tasks)
         outputs = self.decode(features, training=False, tasks=[t.name for t in chosen])
         return {task.name: task.head.decode(outputs[task.name]) for task in chosen}
@@ -299,7 +313,7 @@ class MultiTaskModel(keras.Model):
         shared = self.shared_variables
         own = [self.task_variables(name) for name in self.task_names]
         with tf.GradientTape(persistent=True) as tape:
-            features = self.encode(inputs, training=True)
+            features = self.encode(self.prepare(inputs), training=True)
             flat = keras.tree.flatten(features)
             # Copies, so that a cotangent holds what heads read directly, not what
             # reaches a feature by way of a later one.

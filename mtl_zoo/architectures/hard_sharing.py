@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import keras
@@ -54,6 +54,15 @@ class HardSharing(MultiTaskModel):
                 f"Received: {trunk!r} of type {type(trunk).__name__}"
             )
         self.trunk = trunk
+
+    def prepare(self, inputs: Any) -> Any:
+        if self.trunk.prepare is None or isinstance(inputs, Mapping):
+            return inputs
+        return self.trunk.prepare(inputs)
+
+    @property
+    def input_dtype(self) -> str:
+        return "float32" if self.trunk.prepare is None else "string"
 
     def encode(self, inputs: Any, training: bool | None = None) -> dict[str, Any]:
         return self.trunk(inputs, training=training)

@@ -24,11 +24,21 @@ from types import ModuleType
 
 __all__ = [
     "archives",
+    "btc",
+    "conll2003",
+    "conll_columns",
     "digit_scenes",
     "digit_scenes_builder",
+    "nlu_eval",
     "nuclei",
     "pets",
+    "sampling",
+    "sentence_polarity",
+    "sst",
     "stream",
+    "text_batches",
+    "text_sets",
+    "wnut17",
 ]
 
 

@@ -120,7 +120,9 @@ def prepared(
         archive is not unpacked again, but it must still be there.
     """
     source = find(builder_class.name, data_dir)
-    target = cache_dir() / "tfds" / _key(source / "annotations.json")
+    files = [source / name for name in ("annotations.json", "README.md")]
+    marker = next((file for file in files if file.is_file()), source)
+    target = cache_dir() / "tfds" / _key(marker)
 
     def prepare(folder: pathlib.Path) -> None:
         builder = builder_class(source=source, data_dir=str(folder))

@@ -4,8 +4,10 @@ from mtl_zoo.evaluation.box_f1 import BoxF1
 from mtl_zoo.evaluation.coco import CocoBoxes
 from mtl_zoo.evaluation.cost import cost
 from mtl_zoo.evaluation.delta_m import CONVENTIONS, delta_m
+from mtl_zoo.evaluation.entity_f1 import EntityF1
 from mtl_zoo.evaluation.evaluate import directions, evaluate
 from mtl_zoo.evaluation.foreground_iou import ForegroundIoU
+from mtl_zoo.evaluation.macro_f1 import MacroF1
 from mtl_zoo.evaluation.mean_box_iou import MeanBoxIoU
 from mtl_zoo.evaluation.pictures import (
     draw_boxes,
@@ -21,7 +23,9 @@ __all__ = [
     "CONVENTIONS",
     "BoxF1",
     "CocoBoxes",
+    "EntityF1",
     "ForegroundIoU",
+    "MacroF1",
     "MeanBoxIoU",
     "check_metrics",
     "choose_thresholds",

@@ -3,6 +3,7 @@
 - `Classification`, `Regression`: one answer an input.
 - `Segmentation`, `DenseRegression`: one answer a pixel.
 - `Detection`: boxes with classes and scores.
+- `Tagging`: a tag for each word of a text, decoded to entities.
 """
 
 from mtl_zoo.heads.classification import Classification
@@ -11,6 +12,7 @@ from mtl_zoo.heads.detection import Detection, decode_boxes
 from mtl_zoo.heads.head import Head
 from mtl_zoo.heads.regression import Regression
 from mtl_zoo.heads.segmentation import Segmentation
+from mtl_zoo.heads.tagging import Tagging
 
 __all__ = [
     "Classification",
@@ -19,5 +21,6 @@ __all__ = [
     "Head",
     "Regression",
     "Segmentation",
+    "Tagging",
     "decode_boxes",
 ]

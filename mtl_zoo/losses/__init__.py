@@ -1,6 +1,7 @@
 """Losses that Keras lacks. Any `keras.losses.Loss` works in a task.
 
 - `BoxDetection`: the loss of `heads.Detection`.
+- `Tags`: the loss of `heads.Tagging`.
 - `overlap`, `quality_focal`, `assign_boxes`: its parts, as functions on tensors.
 """
 
@@ -8,5 +9,6 @@ from mtl_zoo.losses.box_assignment import assign_boxes
 from mtl_zoo.losses.box_detection import BoxDetection
 from mtl_zoo.losses.generalized_iou import overlap
 from mtl_zoo.losses.quality_focal import quality_focal
+from mtl_zoo.losses.tagging import Tags
 
-__all__ = ["BoxDetection", "assign_boxes", "overlap", "quality_focal"]
+__all__ = ["BoxDetection", "Tags", "assign_boxes", "overlap", "quality_focal"]

@@ -22,12 +22,16 @@ class Trunk(keras.layers.Layer):
             identifiers. Each layer takes what the previous one returns; the first
             takes the trunk's input.
         neck: Optional layer over all the features, a mapping of name to tensor in
-            and out, such as `FeaturePyramid`. Its outputs join the trunk's. It may
-            define `last_shared_variables`, see below. Defaults to `None`.
+            and out, such as `FeaturePyramid`. Its outputs join the trunk's. Where the
+            trunk takes a mapping, the neck finds that in front of the features. It
+            may define `last_shared_variables`, see below. Defaults to `None`.
         freeze_batch_norm: Whether the `BatchNormalization` layers of the stages stay
             frozen: not trainable and in inference mode, whatever becomes of
             `trainable` of the trunk or of a model around it. Right for small batches
             on pretrained weights. Defaults to `False`.
+        prepare: Optional layer from what users have, such as strings, to what the
+            first stage takes; not called by the trunk itself, since it may need what
+            XLA can not compile. `MultiTaskModel.prepare` does. Defaults to `None`.
         **kwargs: Passed to `keras.layers.Layer`.
 
     Inputs:
@@ -56,6 +60,7 @@ class Trunk(keras.layers.Layer):
         stages: Mapping[str, keras.layers.Layer],
         neck: keras.layers.Layer | None = None,
         freeze_batch_norm: bool = False,
+        prepare: keras.layers.Layer | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -64,6 +69,7 @@ class Trunk(keras.layers.Layer):
         self._stage_layers = list(stages.values())
         self.neck = neck
         self.freeze_batch_norm = freeze_batch_norm
+        self.prepare = prepare
         self._keep_batch_norm_frozen()
 
     @property
@@ -102,7 +108,7 @@ class Trunk(keras.layers.Layer):
 
     def build(self, input_shape: Any) -> None:
         if not all(part.built for part in self._parts()):
-            self._run(_symbolic(input_shape, self.compute_dtype), _build_or_infer)
+            self._run(self._symbolic(input_shape), _build_or_infer)
         self._keep_batch_norm_frozen()
 
     def call(self, inputs: Any, training: bool | None = None) -> dict[str, Any]:
@@ -114,7 +120,7 @@ class Trunk(keras.layers.Layer):
         return self._run(inputs, _build_or_infer)
 
     def compute_output_shape(self, input_shape: Any) -> dict[str, Any]:
-        specs = self.compute_output_spec(_symbolic(input_shape, self.compute_dtype))
+        specs = self.compute_output_spec(self._symbolic(input_shape))
         return keras.tree.map_structure(lambda spec: spec.shape, specs)
 
     def get_config(self) -> dict[str, Any]:
@@ -125,6 +131,7 @@ class Trunk(keras.layers.Layer):
             "stages": [[name, serialize(s)] for name, s in self.stages.items()],
             "neck": serialize(self.neck),
             "freeze_batch_norm": self.freeze_batch_norm,
+            "prepare": serialize(self.prepare),
         }
 
     @classmethod
@@ -135,19 +142,27 @@ class Trunk(keras.layers.Layer):
                 **config,
                 "stages": {name: deserialize(s) for name, s in config["stages"]},
                 "neck": deserialize(config["neck"]),
+                "prepare": deserialize(config.get("prepare")),
             }
         )
+
+    def _symbolic(self, input_shape: Any) -> Any:
+        """Return symbolic inputs: what the preparation makes, else floats."""
+        if self.prepare is not None:
+            return self.prepare.compute_output_spec(None)
+        return _symbolic(input_shape, self.compute_dtype)
 
     def _parts(self) -> list[keras.layers.Layer]:
         return [*self._stage_layers, *([] if self.neck is None else [self.neck])]
 
     def _run(self, x: Any, apply: Any) -> dict[str, Any]:
         features = {}
+        given = dict(x) if isinstance(x, Mapping) else {}
         for name, stage in zip(self._stage_names, self._stage_layers, strict=True):
             features[name] = x = apply(stage, x)
         if self.neck is None:
             return features
-        extra = apply(self.neck, dict(features))
+        extra = apply(self.neck, {**given, **features})
         clash = sorted(set(extra) & set(features))
         if clash:
             raise ValueError(
