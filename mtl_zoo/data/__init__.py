@@ -29,6 +29,7 @@ __all__ = [
     "conll_columns",
     "digit_scenes",
     "digit_scenes_builder",
+    "gum",
     "nlu_eval",
     "nuclei",
     "pets",

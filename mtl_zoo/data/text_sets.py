@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import pathlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from mtl_zoo.data import archives
-from mtl_zoo.data.text_batches import LabelledTexts, joined
+from mtl_zoo.data.text_batches import LabelledTexts, WordTags, joined
+from mtl_zoo.entities import tag_names
 
-__all__ = ["TextSet", "labelled"]
+__all__ = ["TextSet", "labelled", "retagged"]
 
 
 class TextSet(tfds.core.GeneratorBasedBuilder):
@@ -113,3 +114,36 @@ def labelled(dataset: tf.data.Dataset, labels: Mapping[str, str]) -> LabelledTex
         for task, feature in labels.items():
             found[task].append(tags if feature == "tags" else int(example[feature]))
     return LabelledTexts(texts, found)
+
+
+def retagged(
+    texts: LabelledTexts,
+    types: Sequence[str],
+    new_types: Sequence[str],
+    names: Mapping[str, str],
+) -> LabelledTexts:
+    """Return texts whose tags are about other types.
+
+    Args:
+        texts: Texts with tags of words.
+        types: Their types of entities.
+        new_types: The types wanted.
+        names: `{old type: new type}`; entities of others become `O`.
+
+    Example:
+        >>> text, tags = joined(["Oslo", "iPad"], [1, 3])
+        >>> places = retagged(LabelledTexts([text], {"ner": [tags]}),
+        ...                   ["city", "thing"], ["PER", "LOC"], {"city": "LOC"})
+        >>> places.labels["ner"][0].tags
+        (3, 0)
+    """
+    old, new = tag_names(types), tag_names(new_types)
+    number = [
+        new.index(f"{tag[:2]}{names[tag[2:]]}") if tag[2:] in names else 0
+        for tag in old
+    ]
+    labels = {
+        task: [WordTags(one.starts, tuple(number[t] for t in one.tags)) for one in found]
+        for task, found in texts.labels.items()
+    }
+    return LabelledTexts(texts.texts, labels)

@@ -1,0 +1,163 @@
+"""GUM: names of persons, places and organisations in edited English of six genres.
+
+The corpus (Zeldes, 2017) marks every mention of an entity, pronouns and descriptions
+too, nested. A *name* here is made of them: of a mention of a person, place or
+organisation whose head is a proper noun, the proper nouns around that head, with what
+joins them (`University of Oxford`) and without title (`Mr.`) or article; of nested ones
+the outer. The genres are those whose texts have open licences.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import pathlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+from mtl_zoo.data import text_sets
+from mtl_zoo.entities import tag_names
+
+__all__ = ["GENRES", "TAGS", "TYPES", "Gum", "load"]
+
+TYPES = ("LOC", "ORG", "PER")
+TAGS = tag_names(TYPES)
+
+GENRES = ("academic", "bio", "court", "interview", "news", "voyage")
+
+_FILES = {"train": "gum_train", "validation": "gum_dev", "test": "gum_test"}
+_TYPE_OF = {"place": "LOC", "organization": "ORG", "person": "PER"}
+_BRACKET = re.compile(r"\((\d+)-([a-z]+)[^()]*|(\d*)\)")
+_JOINING = ("of", "the", "de", "la", "von", "van", "for", "&", "-", "'s")
+_TITLES = ("mr.", "mrs.", "ms.", "dr.", "prof.", "mr", "mrs", "ms", "dr", "sir")
+
+
+class Gum(text_sets.TextSet):
+    """TFDS builder of the CoNLL-U files, open genres alone."""
+
+    name = "gum"
+    DESCRIPTION = "Edited English with three types of named entities, as BIO tags."
+    HOMEPAGE = "https://gucorpling.org/gum/"
+    CITATION = (
+        "@article{zeldes2017gum, title={The GUM Corpus: Creating Multilayer Resources "
+        "in the Classroom}, author={Zeldes, Amir}, journal={LREJ}, volume={51}, "
+        "number={3}, pages={581--612}, year={2017}}"
+    )
+    LICENSE = "CC BY 4.0 (annotations; academic, court), CC BY-SA 3.0 (bio, voyage), \
+CC BY 2.5 (news, interview)"
+
+    def features(self) -> dict:
+        """See `TextSet`."""
+        return text_sets.tagged_words(TAGS)
+
+    def examples(self, source: pathlib.Path, split: str) -> Iterator[dict]:
+        """See `TextSet`."""
+        with gzip.open(source / f"{_FILES[split]}.conllu.gz", "rt", "utf-8") as file:
+            blocks = file.read().split("\n\n")
+        genre = ""
+        for block in blocks:
+            lines = block.split("\n")
+            for line in lines:
+                if line.startswith("# newdoc id = GUM_"):
+                    genre = line.split("_")[1]
+            tokens = [_Token.of(line) for line in lines if re.match(r"\d+\t", line)]
+            if genre in GENRES and tokens:
+                words = [token.word for token in tokens]
+                yield {"words": words, "tags": _tags(tokens)}
+
+
+def load(
+    split: str = "train", data_dir: str | os.PathLike | None = None
+) -> tf.data.Dataset:
+    """The sentences of a split, in a fixed order.
+
+    Args:
+        split: `"train"`, `"validation"` or `"test"`, or a slice of one.
+        data_dir: See `archives.find`.
+
+    Returns:
+        A dataset of `{"words": strings (n,), "tags": int64 (n,), numbers of TAGS}`.
+
+    Raises:
+        DataNotFoundError: When the archive is not there.
+    """
+    return text_sets.load(Gum, split, data_dir)
+
+
+@dataclass(frozen=True)
+class _Token:
+    """A line of CoNLL-U."""
+
+    word: str
+    is_name: bool
+    head: int  # index of the governing token in the sentence, -1 for the root
+    brackets: str
+
+    @classmethod
+    def of(cls, line: str) -> _Token:
+        columns = line.split("\t")
+        entity = [x for x in columns[9].split("|") if x.startswith("Entity=")]
+        return cls(
+            word=columns[1],
+            is_name=columns[4] in ("NNP", "NNPS"),
+            head=int(columns[6]) - 1,
+            brackets=entity[0].removeprefix("Entity=") if entity else "",
+        )
+
+
+def _tags(tokens: list[_Token]) -> list[str]:
+    tags = ["O"] * len(tokens)
+    mentions = sorted(_mentions(tokens), key=lambda m: (m[0] - m[1], m[0]))
+    for start, end, kind in mentions:
+        name = _name(tokens, start, end, kind)
+        if name is None or any(tags[i] != "O" for i in range(*name)):
+            continue
+        for i in range(*name):
+            tags[i] = f"{'B' if i == name[0] else 'I'}-{_TYPE_OF[kind]}"
+    return tags
+
+
+def _mentions(tokens: list[_Token]) -> Iterator[tuple[int, int, str]]:
+    """Yield begin, end (exclusive) and type of the mentions of the three types."""
+    open_mentions: list[tuple[str, int, str]] = []
+    for index, token in enumerate(tokens):
+        for number, kind, closed in _BRACKET.findall(token.brackets):
+            if number:
+                open_mentions.append((number, index, kind))
+                continue
+            places = [
+                i
+                for i, mention in enumerate(open_mentions)
+                if closed in ("", mention[0])
+            ]
+            if not places:
+                continue  # began in another sentence
+            _, start, found = open_mentions.pop(places[-1])
+            if found in _TYPE_OF:
+                yield start, index + 1, found
+
+
+def _name(
+    tokens: list[_Token], start: int, end: int, kind: str
+) -> tuple[int, int] | None:
+    """Return where the name in a mention is, `None` where there is none."""
+    inside = range(start, end)
+    heads = [i for i in inside if tokens[i].head not in inside]
+    if not heads or not tokens[heads[0]].is_name:
+        return None
+    joining = (*_JOINING, "and") if kind == "organization" else _JOINING
+    first = last = heads[0]
+    for step in (-1, 1):
+        place = edge = heads[0]
+        while (place := place + step) in inside:
+            if tokens[place].is_name:
+                edge = place
+            elif tokens[place].word.lower() not in joining:
+                break
+        first, last = min(first, edge), max(last, edge)
+    while first < last and tokens[first].word.lower() in _TITLES:
+        first += 1
+    return first, last + 1
