@@ -4,7 +4,8 @@ Usage: mtl-zoo COMMAND [ARGUMENTS] [--flags]
 
   list         names of the saved models
   show         the card of one: what it does, how well, how to use it
-  predict      run one on your images: boxes, masks and labels as JSON and pictures
+  predict      run one on your images (boxes, masks and labels as JSON and pictures)
+               or texts (labels and entities, in colours or as JSON)
   evaluate     measure one on its test split
   train        run a recipe, which trains a model
   export       write one as a SavedModel for TensorFlow Serving
@@ -26,6 +27,7 @@ import difflib
 import importlib
 import importlib.util
 import inspect
+import json
 import os
 import sys
 import tempfile
@@ -113,26 +115,39 @@ def show_command(arguments: Sequence[str]) -> None:
 class PredictFlags:
     """Flags of `predict`."""
 
-    out: str = "predictions"  # folder for the results, made if need be
-    max_side: int = 0  # larger images are made smaller; 0: as the model says
+    out: str = "predictions"  # images: folder for the results, made if need be
+    max_side: int = 0  # images: larger ones are made smaller; 0: as the model says
+    whole: bool = False  # texts: a file is one text, not one a line
+    color: str = "auto"  # texts: auto, always or never; auto: on a terminal
 
 
 def predict_command(arguments: Sequence[str]) -> None:
-    """Run a saved model on image files, or on all images of folders.
+    """Run a saved model on images or on texts.
 
-    Usage: mtl-zoo predict NAME PATH... [--out=DIR]
+    Usage: mtl-zoo predict NAME [PATH|TEXT]... [--flags]
 
       mtl-zoo predict nuclei-efficientnet_lite0-det-seg cells.png --out=predictions
       mtl-zoo predict nuclei-efficientnet_lite0-det-seg slides/ more/*.jpg
+      mtl-zoo predict sentences-minilm_l6-sentiment-ner "Oslo was a joy to visit."
+      mtl-zoo predict sentences-minilm_l6-sentiment-ner reviews.txt > answers.jsonl
+      zcat reviews.gz | mtl-zoo predict sentences-minilm_l6-sentiment-ner
 
-    Writes, in pixels of the original image whatever its size: `predictions.json` with
+    A model for images takes files and folders. It writes, in pixels of the original image whatever its size: `predictions.json` with
     boxes, scores and labels of every image; and for each image IMAGE `IMAGE.json`, a
     picture `IMAGE.png` with boxes, masks and labels drawn on it, and one
     `IMAGE.TASK.png` (numbers of classes) or `IMAGE.TASK.NAME.npy` for each map. When
     one image can not be read, nothing is written.
+
+    A model for texts takes texts, files with one text a line, and standard input (`-`,
+    or nothing at all). It prints what it finds, in colours on a terminal, else as one
+    line of JSON a text.
     """
-    flags, (name, *paths) = _flags(predict_command, PredictFlags, arguments, 2)
-    registry.find(name)
+    flags, (name, *paths) = _flags(predict_command, PredictFlags, arguments, 1)
+    if registry.takes_text(name):
+        _predict_texts(name, paths, flags)
+        return
+    if not paths:
+        raise UsageError("expected NAME and at least one image file or folder")
     from mtl_zoo.zoo.prediction_files import PredictionError, predict_files
 
     try:
@@ -140,6 +155,26 @@ def predict_command(arguments: Sequence[str]) -> None:
     except PredictionError as error:
         raise CommandError(str(error)) from None
     print(f"{done} image{'s' if done > 1 else ''}: see {flags.out}")
+
+
+def _predict_texts(name: str, arguments: Sequence[str], flags: PredictFlags) -> None:
+    from mtl_zoo.zoo.text_prediction import TextError, coloured, read_texts
+    from mtl_zoo.zoo.text_predictor import TextPredictor
+
+    if flags.color not in ("auto", "always", "never"):
+        raise UsageError(f"--color is auto, always or never. Received {flags.color!r}")
+    colours = flags.color == "always" or (flags.color == "auto" and sys.stdout.isatty())
+    try:
+        texts = list(read_texts(arguments, sys.stdin.buffer, flags.whole))
+        predict = TextPredictor(name)
+        for number, text in enumerate(texts, 1):
+            try:
+                (found,) = predict([text])
+            except ValueError as error:
+                raise CommandError(f"text {number}: {error}") from None
+            print(coloured(found) if colours else json.dumps(found, ensure_ascii=False))
+    except TextError as error:
+        raise CommandError(str(error)) from None
 
 
 def evaluate_command(arguments: Sequence[str]) -> None:

@@ -77,8 +77,7 @@ def marginals(emissions: Any, transitions: Any, mask: Any) -> Any:
         return beta, beta
 
     _, betas = ops.scan(step, last, _steps(emissions, mask), reverse=True)
-    betas = ops.concatenate([_batch_first(betas), ops.expand_dims(last, 1)], axis=1)
-    chances = ops.softmax(alphas + betas, axis=-1)
+    chances = ops.softmax(alphas + _batch_first(betas), axis=-1)
     return ops.where(ops.expand_dims(mask, -1), chances, 0.0)
 
 
@@ -107,8 +106,7 @@ def viterbi(emissions: Any, transitions: Any, mask: Any) -> Any:
         return tag, tag
 
     _, tags = ops.scan(back, last, before, reverse=True)
-    tags = ops.concatenate([ops.transpose(tags), ops.expand_dims(last, 1)], axis=1)
-    return ops.where(mask, tags, 0)
+    return ops.where(mask, ops.transpose(tags), 0)
 
 
 def _forward(emissions: Any, transitions: Any, mask: Any) -> tuple[Any, Any]:
@@ -122,18 +120,20 @@ def _forward(emissions: Any, transitions: Any, mask: Any) -> tuple[Any, Any]:
 
     first = emissions[:, 0]
     last, rest = ops.scan(step, first, _steps(emissions, mask))
-    rest = _batch_first(rest)
+    rest = _batch_first(rest)[:, :-1]
     return last, ops.concatenate([ops.expand_dims(first, 1), rest], axis=1)
 
 
 def _steps(emissions: Any, mask: Any) -> Any:
-    """Emissions and mask behind the first word, time first, `(time, batch, tags + 1)`.
+    """Emissions and mask of the next word, time first, `(time, batch, tags + 1)`.
 
-    One tensor: Keras can not scan over two of unknown length.
+    The last word has none next to it, as the mask says. One tensor: Keras can not scan
+    over two of unknown length.
     """
     present = ops.expand_dims(ops.cast(mask, "float32"), -1)
     both = ops.concatenate([emissions, present], axis=-1)
-    return ops.transpose(both[:, 1:], (1, 0, 2))
+    following = ops.pad(both[:, 1:], ((0, 0), (0, 1), (0, 0)))
+    return ops.transpose(following, (1, 0, 2))
 
 
 def _batch_first(values: Any) -> Any:

@@ -157,11 +157,14 @@ def test_forbidden_transitions_and_long_rows_stay_finite():
     assert not pairs & {(0, 1), (1, 2)}
 
 
-def test_one_word_needs_no_transition():
-    emissions = tf.constant([[[0.0, 3.0]]])
+def test_one_word_needs_no_transition(mode):
+    emissions = tf.constant([[[0.0, 3.0, -9.0]]])
     mask = tf.constant([[True]])
-    transitions = tf.fill([2, 2], 100.0)
-    assert linear_chain.viterbi(emissions, transitions, mask).numpy() == [[1]]
+    transitions = tf.fill([TAGS, TAGS], 100.0)
+    best = mode(linear_chain.viterbi)(emissions, transitions, mask)
+    assert best.numpy() == [[1]]
+    chances = mode(linear_chain.marginals)(emissions, transitions, mask)
+    np.testing.assert_allclose(chances[0, 0], tf.nn.softmax(emissions[0, 0]), atol=1e-6)
     assert float(linear_chain.log_normalizer(emissions, transitions, mask)[0]) == (
-        pytest.approx(np.log(1 + np.exp(3)), rel=1e-6)
+        pytest.approx(np.log(1 + np.exp(3) + np.exp(-9)), rel=1e-6)
     )

@@ -10,6 +10,12 @@ import numpy as np
 import tensorflow as tf
 
 IMAGES = "images"
+TEXT = "text"
+
+# Inputs that a model takes without their name.
+_ALONE = (["inputs"], [TEXT])
+
+_SENTENCES = ("A fine film.", "Ada Lovelace was born in London, on 10 December 1815.")
 
 # The side of made-up images where a model takes any.
 _SIDE = 64
@@ -20,14 +26,17 @@ Batch = dict[str, np.ndarray]
 def named_inputs(model: keras.Model, example: Any = None) -> Batch:
     """Return a batch of inputs by the names that the signatures use.
 
-    Images, `(batch, height, width, 3)`, become `images`, uint8; a mapping keeps its
-    names; anything else is called `inputs`.
+    Images, `(batch, height, width, 3)`, become `images`, uint8; strings `text`, as
+    bytes; a mapping keeps its names; anything else is called `inputs`.
 
     Args:
         model: A built model.
         example: A batch of inputs. Defaults to made-up ones: random uint8 images, or
-            normal float32 numbers, of the shape that the model was built with.
+            normal float32 numbers, of the shape that the model was built with; or
+            sentences of different lengths.
     """
+    if example is None and getattr(model, "input_dtype", "") == "string":
+        example = _SENTENCES
     if example is None:
         example = keras.tree.map_shape_structure(
             _made_up, model.get_build_config()["input_shape"]
@@ -35,6 +44,8 @@ def named_inputs(model: keras.Model, example: Any = None) -> Batch:
     if isinstance(example, Mapping):
         return {name: np.asarray(value) for name, value in example.items()}
     array = np.asarray(example)
+    if array.dtype.kind in "USO":
+        return {TEXT: np.array([_as_bytes(one) for one in array.tolist()])}
     if array.ndim == 4 and array.shape[-1] == 3:
         return {IMAGES: np.clip(np.rint(array), 0, 255).astype("uint8")}
     return {"inputs": array}
@@ -45,6 +56,11 @@ def are_images(inputs: Mapping[str, Any]) -> bool:
     return list(inputs) == [IMAGES] and tf.as_dtype(inputs[IMAGES].dtype) == tf.uint8
 
 
+def are_text(inputs: Mapping[str, Any]) -> bool:
+    """Whether inputs (arrays, tensors or specs) are one batch of strings."""
+    return list(inputs) == [TEXT]
+
+
 def specs_of(inputs: Batch, any_size: bool = False) -> dict[str, tf.TensorSpec]:
     """Return what the signatures take: any batch size and, if so, any image size."""
 
@@ -52,7 +68,7 @@ def specs_of(inputs: Batch, any_size: bool = False) -> dict[str, tf.TensorSpec]:
         return [None, None, None, 3] if any_size else [None, *value.shape[1:]]
 
     return {
-        name: tf.TensorSpec(shape(value), value.dtype, name=name)
+        name: tf.TensorSpec(shape(value), tf.as_dtype(value.dtype), name=name)
         for name, value in inputs.items()
     }
 
@@ -61,7 +77,7 @@ def model_inputs(inputs: Mapping[str, tf.Tensor]) -> Any:
     """Return what the model takes, from the inputs of a signature."""
     if list(inputs) == [IMAGES]:
         return tf.cast(inputs[IMAGES], tf.float32)
-    return inputs["inputs"] if list(inputs) == ["inputs"] else dict(inputs)
+    return inputs[list(inputs)[0]] if list(inputs) in _ALONE else dict(inputs)
 
 
 def checked(
@@ -113,6 +129,10 @@ def too_large(pixels: tf.Tensor, max_pixels: int) -> tf.Operation:
         pixels <= max_pixels,
         [f"Expected images of at most {max_pixels} pixels. Received:", pixels],
     )
+
+
+def _as_bytes(text: Any) -> bytes:
+    return text if isinstance(text, bytes) else str(text).encode("utf-8")
 
 
 def _made_up(shape: tuple[int | None, ...]) -> np.ndarray:

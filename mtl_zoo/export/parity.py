@@ -99,23 +99,43 @@ def _references(
 ) -> tuple[Callable, Callable, Callable]:
     """Raw outputs and features of inputs, and decoded outputs of raw ones, by Keras."""
 
+    def encode(inputs: dict) -> dict[str, Any]:
+        return model.encode(model_inputs(sigs.prepared(model, inputs)), training=False)
+
     def raw(inputs: dict) -> dict[str, Any]:
-        found = model.encode(model_inputs(inputs), training=False)
+        found = encode(inputs)
         return sigs.flat_outputs(
             model.decode(found, training=False, tasks=options.tasks)
         )
 
     def features(inputs: dict) -> dict[str, Any]:
-        return sigs.flat_outputs(model.encode(model_inputs(inputs), training=False))
+        return sigs.flat_outputs(encode(inputs))
 
     def decode(outputs: dict) -> dict[str, Any]:
-        decoded = {n: model.task(n).head.decode(outputs[n]) for n in options.tasks}
+        decoded = {
+            name: model.task(name).head.decode(_of_task(outputs, name))
+            for name in options.tasks
+        }
+        if model.input_dtype == "string":
+            decoded = sigs.with_names(model, decoded)
         return sigs.flat_outputs(decoded)
 
     raw_, features_, decode_ = (
         tf.function(function, autograph=False) for function in (raw, features, decode)
     )
     return raw_, features_, decode_
+
+
+def _of_task(outputs: dict[str, Any], task: str) -> Any:
+    """Return what `flat_outputs` made of a task's raw output as it was."""
+    if task in outputs:
+        return outputs[task]
+    prefix = f"{task}_"
+    return {
+        name.removeprefix(prefix): value
+        for name, value in outputs.items()
+        if name.startswith(prefix)
+    }
 
 
 def _inputs(signature: str, tensors: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:

@@ -1,11 +1,11 @@
 """The signatures of an export, traced over one trunk and one function a head.
 
-    inputs -> checks -> trunk -> heads -> decode -> outputs
+    inputs -> checks, preparation -> trunk -> heads -> decode -> outputs
 
 Each arrow is a function of its own in the graph, traced once and called by every
 signature; a runtime leaves out what a signature does not ask for. Only the trunk is
-compiled by XLA, in the twins called `<signature>_xla`; checks, heads, decoding and the
-reading of image files stay outside.
+compiled by XLA, in the twins called `<signature>_xla`; checks, the cutting of texts,
+heads, decoding and the reading of image files stay outside.
 """
 
 from __future__ import annotations
@@ -17,7 +17,14 @@ from typing import Any
 import tensorflow as tf
 
 from mtl_zoo.export.image_bytes import place_bytes, restore_boxes
-from mtl_zoo.export.inputs import Batch, are_images, checked, model_inputs, specs_of
+from mtl_zoo.export.inputs import (
+    Batch,
+    are_images,
+    are_text,
+    checked,
+    model_inputs,
+    specs_of,
+)
 from mtl_zoo.export.preprocessing import side_multiple
 from mtl_zoo.export.xla_native import native_encode
 from mtl_zoo.model import MultiTaskModel
@@ -104,7 +111,7 @@ class _Parts:
 
         @tf.function(autograph=False)
         def checks(inputs: dict) -> dict:
-            return checked(inputs, multiple, options.max_pixels)
+            return prepared(model, checked(inputs, multiple, options.max_pixels))
 
         @tf.function(autograph=False)
         def heads(features: dict) -> dict:
@@ -125,7 +132,10 @@ class _Parts:
     def decoded(self, tasks: Sequence[str], suffix: str) -> Callable:
         def serve(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:
             raw = self._network(self.checks(inputs), suffix)
-            return flat_outputs(self._decode(raw, tasks))
+            decoded = self._decode(raw, tasks)
+            if are_text(self.specs):
+                decoded = with_names(self.model, decoded)
+            return flat_outputs(decoded)
 
         return self._concrete(serve, self.specs)
 
@@ -182,6 +192,32 @@ class _Parts:
         return tf.function(serve, autograph=False).get_concrete_function(**specs)
 
 
+def prepared(model: MultiTaskModel, inputs: dict) -> dict:
+    """Return the inputs of a signature as the trunk takes them: texts cut to pieces."""
+    return model.prepare(model_inputs(inputs)) if are_text(inputs) else inputs
+
+
+def with_names(model: MultiTaskModel, decoded: Mapping[str, Any]) -> dict[str, Any]:
+    """Return decoded outputs with class names beside the numbers.
+
+    `name` beside `label` and `names` beside `labels`, strings; empty where the label
+    is -1.
+    """
+    found = {}
+    for task, values in decoded.items():
+        found[task] = values
+        class_names = getattr(model.task(task).head, "class_names", None)
+        if not class_names or not isinstance(values, Mapping):
+            continue
+        table = tf.constant(["", *class_names])
+        found[task] = dict(values)
+        for numbers, names in (("label", "name"), ("labels", "names")):
+            if numbers in values:
+                index = tf.cast(values[numbers], tf.int32) + 1
+                found[task][names] = tf.gather(table, index)
+    return found
+
+
 def flat_outputs(decoded: Mapping[str, Any]) -> dict[str, tf.Tensor]:
     """Return `{task: decoded}` as `{<task> or <task>_<key>: tensor}`, checked.
 
@@ -232,7 +268,9 @@ def _read_features(
 ) -> list[str]:
     """Return the names of the features that the heads of `tasks` read, in order."""
     encode = tf.function(
-        lambda inputs: model.encode(model_inputs(inputs), training=False),
+        lambda inputs: model.encode(
+            model_inputs(prepared(model, inputs)), training=False
+        ),
         autograph=False,
     ).get_concrete_function(specs)
     features = encode.structured_outputs

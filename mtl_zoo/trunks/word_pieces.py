@@ -22,6 +22,9 @@ _ALONE = (
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 _LENGTH_MULTIPLE = 8
 
+MAX_CHARACTERS = 100_000
+"""Longer texts are refused, so that one of them can not keep a server busy for long."""
+
 
 @keras.saving.register_keras_serializable(package="mtl_zoo")
 class WordPieces(keras.layers.Layer):
@@ -33,7 +36,8 @@ class WordPieces(keras.layers.Layer):
 
     Texts with more than `sequence_length - 2` pieces are cut into windows that overlap
     by `overlap` pieces; each word is read in the window where it has most text on both
-    sides. Nothing is left out, whatever the length.
+    sides. Nothing is left out. A text of more than `MAX_CHARACTERS` is refused, with
+    `tf.errors.InvalidArgumentError`.
 
     Bytes that are not UTF-8 count as `bytes.decode("utf-8", "replace")` has it, and end
     a word.
@@ -150,6 +154,18 @@ class WordPieces(keras.layers.Layer):
         texts = tf.strings.unicode_transcode(
             texts, "UTF-8", "UTF-8", errors="replace", replacement_char=ord(" ")
         )
+        sizes = tf.strings.length(texts, unit="UTF8_CHAR")
+        longest = tf.reduce_max(tf.concat([sizes, [0]], 0))
+        too_long = tf.debugging.Assert(
+            longest <= MAX_CHARACTERS,
+            [
+                f"Expected texts of at most {MAX_CHARACTERS} characters; pass longer "
+                "ones in parts. Received one of:",
+                longest,
+            ],
+        )
+        with tf.control_dependencies([] if too_long is None else [too_long]):
+            texts = tf.identity(texts)
         words, begins, ends = tf_text.regex_split_with_offsets(
             texts, f"{_GAP}|{_ALONE}", _ALONE
         )

@@ -19,6 +19,7 @@ __all__ = [
     "Card",
     "ModelNotFoundError",
     "Predictor",
+    "TextPredictor",
     "list_models",
     "load",
     "save",
@@ -28,12 +29,13 @@ __all__ = [
 ]
 
 _HOMES = {"Card": "card", "Predictor": "predictor", "save": "saving"}
-_HOMES["write_index"] = "saving"
+_HOMES |= {"TextPredictor": "text_predictor", "write_index": "saving"}
 
 if TYPE_CHECKING:
     from mtl_zoo.zoo.card import Card
     from mtl_zoo.zoo.predictor import Predictor
     from mtl_zoo.zoo.saving import save, write_index
+    from mtl_zoo.zoo.text_predictor import TextPredictor
 
 
 def __getattr__(name: str) -> Any:

@@ -109,6 +109,12 @@ def read_config(name_or_path: str | os.PathLike) -> dict[str, Any]:
     return json.loads((find(name_or_path) / "config.json").read_text(encoding="utf-8"))
 
 
+def takes_text(name_or_path: str | os.PathLike) -> bool:
+    """Return whether a saved model is one for texts."""
+    trunk = read_config(name_or_path)["config"].get("trunk", {})
+    return bool(trunk.get("config", {}).get("prepare"))
+
+
 def read_metrics(name_or_path: str | os.PathLike) -> dict[str, Any]:
     """Return `metrics.json` of a saved model."""
     return json.loads((find(name_or_path) / "metrics.json").read_text(encoding="utf-8"))
@@ -117,8 +123,8 @@ def read_metrics(name_or_path: str | os.PathLike) -> dict[str, Any]:
 def read_golden_inputs(name_or_path: str | os.PathLike) -> Any:
     """Return the inputs that the recorded outputs of a saved model belong to.
 
-    An array, such as uint8 images `(batch, height, width, 3)`, or a dict of arrays for
-    a model of several inputs.
+    An array, such as uint8 images `(batch, height, width, 3)` or texts `(batch,)`, or a
+    dict of arrays for a model of several inputs.
     """
     import numpy as np
 
@@ -128,7 +134,7 @@ def read_golden_inputs(name_or_path: str | os.PathLike) -> Any:
             for key in golden.files
             if key.startswith("inputs/")
         }
-    single = len(inputs) == 1 and set(inputs) <= {"images", "inputs"}
+    single = len(inputs) == 1 and set(inputs) <= {"images", "inputs", "text"}
     return next(iter(inputs.values())) if single else inputs
 
 

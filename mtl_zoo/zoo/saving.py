@@ -23,7 +23,7 @@ from mtl_zoo.export.deployment import server_files, server_flags
 from mtl_zoo.export.inputs import named_inputs
 from mtl_zoo.export.preprocessing import NATIVE, check_preprocessing
 from mtl_zoo.export.serving import write_version
-from mtl_zoo.export.signatures import DEFAULT_SIGNATURE
+from mtl_zoo.export.signatures import DEFAULT_SIGNATURE, flat_outputs
 from mtl_zoo.model import MultiTaskModel
 from mtl_zoo.zoo import card as cards
 from mtl_zoo.zoo.registry import list_models
@@ -205,11 +205,11 @@ def _write_golden(
     inputs = named_inputs(model, example)
     signature = tf.saved_model.load(str(version)).signatures[DEFAULT_SIGNATURE]
     served = signature(**{name: tf.constant(value) for name, value in inputs.items()})
-    raw = model(example, training=False)
+    raw = flat_outputs(model(_as_tensor(example), training=False))
     arrays = {
         **{f"inputs/{name}": value for name, value in inputs.items()},
-        **{f"raw/{k}": keras.ops.convert_to_numpy(raw[k]) for k in model.task_names},
-        **{f"outputs/{k}": served[k].numpy() for k in sorted(served)},
+        **{f"raw/{k}": keras.ops.convert_to_numpy(raw[k]) for k in raw},
+        **{f"outputs/{k}": _storable(served[k].numpy()) for k in sorted(served)},
     }
     np.savez_compressed(path, **arrays)
     specs = signature.structured_input_signature[1]
@@ -219,6 +219,19 @@ def _write_golden(
         {name: _describe(specs[name]) for name in sorted(specs)},
         {name: _describe(outputs[name]) for name in in_order},
     )
+
+
+def _as_tensor(example: Any) -> Any:
+    """Return texts as a tensor, which Keras does not make of them itself."""
+    array = None if isinstance(example, Mapping) else np.asarray(example)
+    return tf.constant(array) if array is not None and array.dtype.kind in "USO" else (
+        example
+    )
+
+
+def _storable(array: np.ndarray) -> np.ndarray:
+    """Return strings in a form that NumPy stores without pickle."""
+    return array.astype("S") if array.dtype.kind == "O" else array
 
 
 def _task_index(model: MultiTaskModel, output: str) -> tuple[int, str]:
