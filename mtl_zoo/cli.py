@@ -132,11 +132,12 @@ def predict_command(arguments: Sequence[str]) -> None:
       mtl-zoo predict sentences-minilm_l6-sentiment-ner reviews.txt > answers.jsonl
       zcat reviews.gz | mtl-zoo predict sentences-minilm_l6-sentiment-ner
 
-    A model for images takes files and folders. It writes, in pixels of the original image whatever its size: `predictions.json` with
-    boxes, scores and labels of every image; and for each image IMAGE `IMAGE.json`, a
-    picture `IMAGE.png` with boxes, masks and labels drawn on it, and one
-    `IMAGE.TASK.png` (numbers of classes) or `IMAGE.TASK.NAME.npy` for each map. When
-    one image can not be read, nothing is written.
+    A model for images takes files and folders. It writes, in pixels of the original
+    image whatever its size: `predictions.json` with boxes, scores and labels of every
+    image; and for each image IMAGE `IMAGE.json`, a picture `IMAGE.png` with boxes,
+    masks and labels drawn on it, and one `IMAGE.TASK.png` (numbers of classes) or
+    `IMAGE.TASK.NAME.npy` for each map. When one image can not be read, nothing is
+    written.
 
     A model for texts takes texts, files with one text a line, and standard input (`-`,
     or nothing at all). It prints what it finds, in colours on a terminal, else as one

@@ -95,6 +95,11 @@ def load(split: str, config: Config) -> dict[str, text_batches.LabelledTexts]:
     return {"nlu_eval": text_sets.labelled(data, wanted)}
 
 
+def batches(split: str, model: mtl.MultiTaskModel, config: Config) -> Any:
+    """One pass over the texts of a split."""
+    return text_batches.evaluation_batches(load(split, config), model.trunk.prepare)
+
+
 def train(config: Config) -> dict[str, Any]:
     """One run: train, choose on validation, read the test split once."""
     keras.utils.set_random_seed(config.seed)
@@ -113,13 +118,15 @@ def train(config: Config) -> dict[str, Any]:
             schedule, weight_decay=config.weight_decay, global_clipnorm=1.0
         )
     )
-    pieces = model.trunk.prepare
     training.fit(
         model,
         text_batches.training_batches(
-            sets, pieces, batch_size=config.batch_size, seed=config.seed
+            sets,
+            model.trunk.prepare,
+            batch_size=config.batch_size,
+            seed=config.seed,
         ),
-        text_batches.evaluation_batches(load("validation", config), pieces),
+        batches("validation", model, config),
         epochs=epochs,
         steps_per_epoch=steps,
         workdir=config.workdir,
@@ -133,10 +140,7 @@ def train(config: Config) -> dict[str, Any]:
 
 def evaluate(model: mtl.MultiTaskModel, config: Config) -> dict[str, dict]:
     """Return the metrics on the test split."""
-    batches = text_batches.evaluation_batches(
-        load("test", config), model.trunk.prepare
-    )
-    return evaluation.evaluate(model, batches)
+    return evaluation.evaluate(model, batches("test", model, config))
 
 
 def run(config: Config) -> dict[str, Any]:
@@ -150,6 +154,7 @@ def run(config: Config) -> dict[str, Any]:
         config.seeds,
         recipe="nlu_eval",
         split="test",
+        tables=lambda model: evaluation.tables(model, batches("test", model, config)),
         example=["wake me up at five am on friday"],
     )
 

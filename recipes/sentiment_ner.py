@@ -58,6 +58,8 @@ class Config:
     passes_btc: float = 2.0
     passes_gum: float = 2.0
     passes_wnut17: float = 1.0
+    mixed: bool = True  # each text of a batch from any set, or one set a batch
+    weight_ner: float = 1.0  # of the loss
     epochs: int = 3  # parts of the whole, with a validation after each
     batch_size: int = 32
     learning_rate: float = 1.5e-4
@@ -89,6 +91,7 @@ def build_model(config: Config) -> mtl.architectures.HardSharing:
         mtl.heads.Tagging(btc.TYPES),
         mtl.losses.Tags(),
         [evaluation.EntityF1()],
+        weight=config.weight_ner,
     )
     if config.preset:
         trunk = mtl.trunks.from_text_preset(config.preset, freeze_table=True)
@@ -122,6 +125,11 @@ def load(split: str, config: Config) -> dict[str, text_batches.LabelledTexts]:
     return sets
 
 
+def batches(split: str, model: mtl.MultiTaskModel, config: Config) -> Any:
+    """One pass over the texts of a split."""
+    return text_batches.evaluation_batches(load(split, config), model.trunk.prepare)
+
+
 def train(config: Config) -> dict[str, Any]:
     """One run: train, choose on validation, read the test split once."""
     keras.utils.set_random_seed(config.seed)
@@ -141,17 +149,17 @@ def train(config: Config) -> dict[str, Any]:
             schedule, weight_decay=config.weight_decay, global_clipnorm=1.0
         )
     )
-    pieces = model.trunk.prepare
     training.fit(
         model,
         text_batches.training_batches(
             sets,
-            pieces,
+            model.trunk.prepare,
             batch_size=config.batch_size,
             seed=config.seed,
             sampling=sampling.Proportional(share),
+            mixed=config.mixed,
         ),
-        text_batches.evaluation_batches(load("validation", config), pieces),
+        batches("validation", model, config),
         epochs=epochs,
         steps_per_epoch=steps,
         workdir=config.workdir,
@@ -165,10 +173,7 @@ def train(config: Config) -> dict[str, Any]:
 
 def evaluate(model: mtl.MultiTaskModel, config: Config) -> dict[str, dict]:
     """Return the metrics on the test split."""
-    batches = text_batches.evaluation_batches(
-        load("test", config), model.trunk.prepare
-    )
-    return evaluation.evaluate(model, batches)
+    return evaluation.evaluate(model, batches("test", model, config))
 
 
 def run(config: Config) -> dict[str, Any]:
@@ -182,6 +187,7 @@ def run(config: Config) -> dict[str, Any]:
         config.seeds,
         recipe="sentiment_ner",
         split="test",
+        tables=lambda model: evaluation.tables(model, batches("test", model, config)),
         example=["The film was shot in London by Jane Campion ."],
     )
 

@@ -1,9 +1,9 @@
 """Sentiment and named entities: the two data sets that everybody knows.
 
 Hard parameter sharing (Caruana, 1997) on MiniLM-L6 (22.7 million weights, uncased, its
-table of word pieces frozen), strings in: SST-2, trained on the phrases as GLUE does, and
-CoNLL-2003 with a linear-chain CRF. Each batch is from one of the two sets. No weights
-are shipped: the texts' terms do not allow it.
+table of word pieces frozen), strings in: SST-2, trained on the phrases as GLUE does,
+and CoNLL-2003 with a linear-chain CRF. Each batch is from one of the two sets. No
+weights are shipped: the texts' terms do not allow it.
 
     python tools/convert_minilm_l6.py                       # once, the pretrained trunk
     python recipes/sst2_conll2003.py                        # multi-task, one run
@@ -99,7 +99,9 @@ def load(split: str, config: Config) -> dict[str, text_batches.LabelledTexts]:
 
 def batches(split: str, model: mtl.MultiTaskModel, config: Config) -> Any:
     """One pass over the texts of the model's tasks."""
-    sets = {n: texts for n, texts in load(split, config).items() if n in model.task_names}
+    sets = {
+        n: texts for n, texts in load(split, config).items() if n in model.task_names
+    }
     return text_batches.evaluation_batches(sets, model.trunk.prepare)
 
 
@@ -160,6 +162,7 @@ def run(config: Config) -> dict[str, Any]:
         config.seeds,
         recipe="sst2_conll2003",
         split="test",
+        tables=lambda model: evaluation.tables(model, batches("test", model, config)),
         example=["The film was shot in London by Jane Campion ."],
     )
 

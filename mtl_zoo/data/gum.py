@@ -55,7 +55,9 @@ CC BY 2.5 (news, interview)"
 
     def examples(self, source: pathlib.Path, split: str) -> Iterator[dict]:
         """See `TextSet`."""
-        with gzip.open(source / f"{_FILES[split]}.conllu.gz", "rt", "utf-8") as file:
+        with gzip.open(
+            source / f"{_FILES[split]}.conllu.gz", "rt", encoding="utf-8"
+        ) as file:
             blocks = file.read().split("\n\n")
         genre = ""
         for block in blocks:

@@ -21,42 +21,152 @@ from mtl_zoo.entities import tag_names
 __all__ = ["INTENTS", "SCENARIOS", "TAGS", "TYPES", "NluEval", "load"]
 
 SCENARIOS = tuple(
-    """
-    alarm audio calendar cooking datetime email general iot lists music news
-    play qa recommendation social takeaway transport weather
-    """.split()
+    [
+        "alarm",
+        "audio",
+        "calendar",
+        "cooking",
+        "datetime",
+        "email",
+        "general",
+        "iot",
+        "lists",
+        "music",
+        "news",
+        "play",
+        "qa",
+        "recommendation",
+        "social",
+        "takeaway",
+        "transport",
+        "weather",
+    ]
 )
 INTENTS = tuple(
-    """
-    alarm_query alarm_remove alarm_set audio_volume_down audio_volume_mute
-    audio_volume_up calendar_query calendar_remove calendar_set cooking_recipe
-    datetime_convert datetime_query email_addcontact email_query
-    email_querycontact email_sendemail general_affirm general_commandstop
-    general_confirm general_dontcare general_explain general_joke general_negate
-    general_praise general_quirky general_repeat iot_cleaning iot_coffee
-    iot_hue_lightchange iot_hue_lightdim iot_hue_lightoff iot_hue_lighton
-    iot_hue_lightup iot_wemo_off iot_wemo_on lists_createoradd lists_query
-    lists_remove music_likeness music_query music_settings news_query
-    play_audiobook play_game play_music play_podcasts play_radio qa_currency
-    qa_definition qa_factoid qa_maths qa_stock recommendation_events
-    recommendation_locations recommendation_movies social_post social_query
-    takeaway_order takeaway_query transport_query transport_taxi
-    transport_ticket transport_traffic weather_query
-    """.split()
+    [
+        "alarm_query",
+        "alarm_remove",
+        "alarm_set",
+        "audio_volume_down",
+        "audio_volume_mute",
+        "audio_volume_up",
+        "calendar_query",
+        "calendar_remove",
+        "calendar_set",
+        "cooking_recipe",
+        "datetime_convert",
+        "datetime_query",
+        "email_addcontact",
+        "email_query",
+        "email_querycontact",
+        "email_sendemail",
+        "general_affirm",
+        "general_commandstop",
+        "general_confirm",
+        "general_dontcare",
+        "general_explain",
+        "general_joke",
+        "general_negate",
+        "general_praise",
+        "general_quirky",
+        "general_repeat",
+        "iot_cleaning",
+        "iot_coffee",
+        "iot_hue_lightchange",
+        "iot_hue_lightdim",
+        "iot_hue_lightoff",
+        "iot_hue_lighton",
+        "iot_hue_lightup",
+        "iot_wemo_off",
+        "iot_wemo_on",
+        "lists_createoradd",
+        "lists_query",
+        "lists_remove",
+        "music_likeness",
+        "music_query",
+        "music_settings",
+        "news_query",
+        "play_audiobook",
+        "play_game",
+        "play_music",
+        "play_podcasts",
+        "play_radio",
+        "qa_currency",
+        "qa_definition",
+        "qa_factoid",
+        "qa_maths",
+        "qa_stock",
+        "recommendation_events",
+        "recommendation_locations",
+        "recommendation_movies",
+        "social_post",
+        "social_query",
+        "takeaway_order",
+        "takeaway_query",
+        "transport_query",
+        "transport_taxi",
+        "transport_ticket",
+        "transport_traffic",
+        "weather_query",
+    ]
 )
 TYPES = tuple(
-    """
-    alarm_type app_name artist_name audiobook_author audiobook_name
-    business_name business_type change_amount coffee_type color_type
-    cooking_type currency_name date definition_word device_type drink_type
-    email_address email_folder event_name food_type game_name game_type
-    general_frequency house_place ingredient joke_type list_name meal_type
-    media_type movie_name movie_type music_album music_descriptor music_genre
-    news_topic order_type person personal_info place_name player_setting
-    playlist_name podcast_descriptor podcast_name radio_name relation song_name
-    time time_zone timeofday transport_agency transport_descriptor
-    transport_name transport_type weather_descriptor
-    """.split()
+    [
+        "alarm_type",
+        "app_name",
+        "artist_name",
+        "audiobook_author",
+        "audiobook_name",
+        "business_name",
+        "business_type",
+        "change_amount",
+        "coffee_type",
+        "color_type",
+        "cooking_type",
+        "currency_name",
+        "date",
+        "definition_word",
+        "device_type",
+        "drink_type",
+        "email_address",
+        "email_folder",
+        "event_name",
+        "food_type",
+        "game_name",
+        "game_type",
+        "general_frequency",
+        "house_place",
+        "ingredient",
+        "joke_type",
+        "list_name",
+        "meal_type",
+        "media_type",
+        "movie_name",
+        "movie_type",
+        "music_album",
+        "music_descriptor",
+        "music_genre",
+        "news_topic",
+        "order_type",
+        "person",
+        "personal_info",
+        "place_name",
+        "player_setting",
+        "playlist_name",
+        "podcast_descriptor",
+        "podcast_name",
+        "radio_name",
+        "relation",
+        "song_name",
+        "time",
+        "time_zone",
+        "timeofday",
+        "transport_agency",
+        "transport_descriptor",
+        "transport_name",
+        "transport_type",
+        "weather_descriptor",
+    ]
 )
 TAGS = tag_names(TYPES)
 

@@ -115,7 +115,9 @@ class Annealed:
 
     def probabilities(self, names: Sequence[str], position: Any) -> tf.Tensor:
         """See `Temperature.probabilities`."""
-        epoch = tf.minimum(tf.cast(position, tf.int64) // self.per_epoch, self.epochs - 1)
+        epoch = tf.minimum(
+            tf.cast(position, tf.int64) // self.per_epoch, self.epochs - 1
+        )
         power = 1.0 - 0.8 * tf.cast(epoch, tf.float32) / (self.epochs - 1)
         return _powers(self.sizes, names, power)
 

@@ -1,7 +1,7 @@
 """Stanford Sentiment Treebank, positive or negative (SST-2).
 
-The archive has sentences; GLUE trains on all phrases of their trees that are positive or
-negative, and so does the split `train_phrases` here. The test sentences are partly
+The archive has sentences; GLUE trains on all phrases of their trees that are positive
+or negative, and so does the split `train_phrases` here. The test sentences are partly
 those of `sentence_polarity`: never train on one and test on the other.
 """
 

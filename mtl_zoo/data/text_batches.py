@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from mtl_zoo.data.sampling import mix
-from mtl_zoo.data.stream import checkpointable
+from mtl_zoo.data.stream import checkpointable, training_stream
 
 __all__ = [
     "LabelledTexts",
@@ -96,12 +96,13 @@ def training_batches(
     batch_size: int,
     seed: int,
     sampling: Any = None,
+    mixed: bool = False,
 ) -> tf.data.Dataset:
-    """Endless shuffled batches, each from one of several sets.
+    """Endless shuffled batches of several sets.
 
-    An epoch of a set is a new permutation of it, without what is left over for a whole
-    batch. Texts of similar length come together. Element `i` of each set's batches
-    depends on the seed and `i` only; see `mtl_zoo.data.stream`.
+    An epoch of a set is a new permutation of it. Texts of similar length come together.
+    Element `i` of the stream depends on the seed and `i` only; see
+    `mtl_zoo.data.stream`.
 
     Args:
         sets: Texts by name; each may be labelled for other tasks.
@@ -110,12 +111,15 @@ def training_batches(
         seed: Decides the whole stream.
         sampling: How often each set is drawn, see `mtl_zoo.data.sampling`; needed
             where there is more than one.
+        mixed: Whether each text of a batch is drawn from the sets, rather than the
+            batch as a whole. Defaults to `False`: each batch is from one set (and what
+            an epoch has left over for a whole batch is left out).
 
     Returns:
         A dataset of `(inputs, {task: label}, {task: weight})`, with all tasks of all
         sets: a label `(batch,)` int32, or `{"tags", "scored"}` `(batch, words)` for
-        `WordTags`; a weight `(batch,)`, 0 for the tasks that the set is not labelled
-        for.
+        `WordTags`; a weight `(batch,)`, 0 for the tasks that the text's set is not
+        labelled for.
 
     Raises:
         ValueError: When a set is smaller than a batch, or `sampling` is missing.
@@ -125,22 +129,26 @@ def training_batches(
             "Several sets need a `sampling`, such as data.sampling.RoundRobin(). "
             f"Received: None for the sets {list(sets)}"
         )
-    tasks = _kinds(sets)
-    streams = {}
-    for number, (name, texts) in enumerate(sets.items()):
+    for name, texts in sets.items():
         if len(texts) < batch_size:
             raise ValueError(
                 f"Expected at least one batch of {batch_size} texts in {name!r}. "
                 f"Received {len(texts)}."
             )
-        cut = _Cut.of(texts, word_pieces)
-        order = _shuffled(cut.lengths, batch_size, [seed, number])
-        streams[name] = order.map(
-            _gather(cut, tasks, word_pieces), num_parallel_calls=1
-        )
-    (first,) = list(streams.values())[:1]
-    mixed = first if len(sets) == 1 else mix(streams, sampling, seed)
-    return checkpointable(mixed.prefetch(2))
+    cut = _Cut.of(sets, word_pieces)
+    streams = {
+        name: _examples(rows, [seed, number])
+        if mixed
+        else _batches(rows, cut.lengths, batch_size, [seed, number])
+        for number, (name, rows) in enumerate(cut.rows.items())
+    }
+    if len(sets) == 1:
+        (indices,) = streams.values()
+    else:
+        indices = mix(streams, sampling, seed)
+    if mixed:
+        indices = _by_length(indices, cut.lengths, batch_size, seed)
+    return checkpointable(indices.map(_gather(cut, word_pieces)).prefetch(2))
 
 
 def evaluation_batches(
@@ -156,57 +164,69 @@ def evaluation_batches(
     Returns:
         As `training_batches`.
     """
-    tasks = _kinds(sets)
-    parts = []
-    for texts in sets.values():
-        cut = _Cut.of(texts, word_pieces)
-        order = np.argsort(cut.lengths, kind="stable").astype("int64")
-        indices = tf.data.Dataset.from_tensor_slices(order).batch(batch_size)
-        parts.append(indices.map(_gather(cut, tasks, word_pieces)))
-    whole = parts[0]
-    for part in parts[1:]:
-        whole = whole.concatenate(part)
-    return whole.prefetch(2)
-
-
-def _kinds(sets: Mapping[str, LabelledTexts]) -> dict[str, bool]:
-    """Return `{task: whether its labels are word tags}`, in the order of the sets."""
-    return {
-        task: isinstance(labels[0], WordTags)
-        for texts in sets.values()
-        for task, labels in texts.labels.items()
-    }
+    cut = _Cut.of(sets, word_pieces)
+    indices: Any = None
+    for rows in cut.rows.values():
+        order = np.array(rows)[np.argsort(cut.lengths[rows], kind="stable")]
+        part = tf.data.Dataset.from_tensor_slices(order).batch(batch_size)
+        indices = part if indices is None else indices.concatenate(part)
+    return indices.map(_gather(cut, word_pieces)).prefetch(2)
 
 
 @dataclass(frozen=True)
 class _Cut:
-    """A set, cut into word pieces."""
+    """All sets, one behind the other, cut into word pieces.
+
+    Attributes:
+        pieces: What `WordPieces.pieces` returns.
+        labels: `{task: (texts,), or ragged (texts, words, 2) of tag and scored}`.
+        weights: `{task: (texts,)}`, 1 where a text is labelled for it, else 0.
+        lengths: Pieces of each text.
+        rows: `{set: its texts}`.
+    """
 
     pieces: dict[str, tf.RaggedTensor]
     labels: dict[str, Any]
+    weights: dict[str, tf.Tensor]
     lengths: np.ndarray
+    rows: dict[str, range]
 
     @classmethod
-    def of(cls, texts: LabelledTexts, word_pieces: Any) -> "_Cut":
+    def of(cls, sets: Mapping[str, LabelledTexts], word_pieces: Any) -> "_Cut":
+        texts = [text for one in sets.values() for text in one.texts]
         parts = [
-            word_pieces.pieces(tf.constant(texts.texts[at : at + _CUT_AT_ONCE]))
+            word_pieces.pieces(tf.constant(texts[at : at + _CUT_AT_ONCE]))
             for at in range(0, len(texts), _CUT_AT_ONCE)
         ]
         pieces = {name: tf.concat([p[name] for p in parts], 0) for name in parts[0]}
-        splits = pieces["starts"].row_splits.numpy()
-        starts = pieces["starts"].flat_values.numpy()
+        rows, first = {}, 0
+        for name, one in sets.items():
+            rows[name] = range(first, first + len(one))
+            first += len(one)
         labels: dict[str, Any] = {}
-        for task, found in texts.labels.items():
-            if isinstance(found[0], WordTags):
-                rows = [
-                    _aligned(starts[splits[i] : splits[i + 1]], one)
-                    for i, one in enumerate(found)
-                ]
-                flat = np.concatenate([*rows, np.zeros((0, 2), "int32")])
-                labels[task] = pieces["starts"].with_flat_values(tf.constant(flat))
-            else:
-                labels[task] = tf.constant(np.asarray(found, "int32"))
-        return cls(pieces, labels, pieces["ids"].row_lengths().numpy())
+        weights = {}
+        for task in dict.fromkeys(t for one in sets.values() for t in one.labels):
+            found = [
+                label
+                for one in sets.values()
+                for label in one.labels.get(task, [None] * len(one))
+            ]
+            labels[task] = _joined_labels(found, pieces["starts"])
+            weights[task] = tf.constant([float(one is not None) for one in found])
+        return cls(pieces, labels, weights, pieces["ids"].row_lengths().numpy(), rows)
+
+
+def _joined_labels(found: Sequence[Any], starts: tf.RaggedTensor) -> Any:
+    """Return labels as a tensor, those that are None as 0 or, for words, as -1."""
+    if not any(isinstance(one, WordTags) for one in found):
+        return tf.constant([0 if one is None else int(one) for one in found], tf.int32)
+    splits, places = starts.row_splits.numpy(), starts.flat_values.numpy()
+    flat = [np.zeros((0, 2), "int32")]
+    for number, one in enumerate(found):
+        words = places[splits[number] : splits[number + 1]]
+        absent = np.stack([np.full_like(words, -1), np.zeros_like(words)], axis=1)
+        flat.append(absent if one is None else _aligned(words, one))
+    return starts.with_flat_values(tf.constant(np.concatenate(flat)))
 
 
 def _aligned(starts: np.ndarray, word_tags: WordTags) -> np.ndarray:
@@ -225,59 +245,81 @@ def _aligned(starts: np.ndarray, word_tags: WordTags) -> np.ndarray:
     return np.stack([tags, scored], axis=1).astype("int32")
 
 
-def _shuffled(
-    lengths: np.ndarray, batch_size: int, seed: Sequence[int]
+def _examples(rows: range, seed: Sequence[int]) -> tf.data.Dataset:
+    """Endless texts of a set."""
+    stream = training_stream(len(rows), _one_seed(seed))
+    return stream.map(lambda index, _: index + rows.start)
+
+
+def _one_seed(seed: Sequence[int]) -> int:
+    """Return one number for several."""
+    return int(np.random.SeedSequence(seed).generate_state(1)[0])
+
+
+def _batches(
+    rows: range, lengths: np.ndarray, batch_size: int, seed: Sequence[int]
 ) -> tf.data.Dataset:
-    """Endless batches of indices, of texts of similar length."""
-    count = len(lengths)
+    """Endless batches of texts of a set, of similar length."""
+    count = len(rows)
     batches = count // batch_size
-    sizes = tf.constant(lengths, tf.float32)
+    sizes = tf.constant(lengths[rows], tf.float32)
     key = tf.constant(seed, tf.int64)
 
     def pick(number: tf.Tensor) -> tf.Tensor:
         epoch, place = number // batches, number % batches
-        fold = tf.random.experimental.stateless_fold_in
-        epoch_key = fold(key, epoch)
+        epoch_key = _fold(key, epoch)
         order = tf.random.experimental.stateless_shuffle(
-            tf.range(count, dtype=tf.int64), seed=fold(epoch_key, 0)
+            tf.range(count, dtype=tf.int64), seed=_fold(epoch_key, 0)
         )
         first = place // _SORTED_TOGETHER * _SORTED_TOGETHER
         together = tf.minimum(batches - first, _SORTED_TOGETHER)
         part = order[first * batch_size : (first + together) * batch_size]
-        part = tf.gather(part, tf.argsort(tf.gather(sizes, part), stable=True))
-        turn = tf.random.experimental.stateless_shuffle(
-            tf.range(together), seed=fold(fold(epoch_key, 1), first)
-        )[place - first]
-        return part[turn * batch_size : (turn + 1) * batch_size]
+        dealt = _dealt(part, sizes, batch_size, _fold(_fold(epoch_key, 1), first))
+        return dealt[place - first] + rows.start
 
     return tf.data.Dataset.counter().map(pick)
 
 
-def _gather(cut: _Cut, tasks: Mapping[str, bool], word_pieces: Any) -> Callable:
+def _by_length(
+    examples: tf.data.Dataset, lengths: np.ndarray, batch_size: int, seed: int
+) -> tf.data.Dataset:
+    """Batch endless texts, those of similar length together."""
+    sizes = tf.constant(lengths, tf.float32)
+    key = tf.constant([seed, 3], tf.int64)
+
+    def deal(number: tf.Tensor, part: tf.Tensor) -> tf.Tensor:
+        return _dealt(part, sizes, batch_size, _fold(key, number))
+
+    together = examples.batch(batch_size * _SORTED_TOGETHER, drop_remainder=True)
+    return together.enumerate().map(deal).unbatch()
+
+
+def _dealt(part: Any, sizes: Any, batch_size: int, key: Any) -> tf.Tensor:
+    """Return texts as batches `(n, batch_size)` of similar length, in any order."""
+    part = tf.gather(part, tf.argsort(tf.gather(sizes, part), stable=True))
+    return tf.random.experimental.stateless_shuffle(
+        tf.reshape(part, (-1, batch_size)), seed=key
+    )
+
+
+_fold = tf.random.experimental.stateless_fold_in
+
+
+def _gather(cut: _Cut, word_pieces: Any) -> Callable:
     """Return the function from indices to a batch."""
 
     def batch(indices: tf.Tensor) -> tuple[dict, dict, dict]:
         rows = {name: tf.gather(ragged, indices) for name, ragged in cut.pieces.items()}
         inputs = word_pieces.windows(**rows)
-        size = tf.shape(indices)[0]
-        width = tf.shape(inputs["starts"])[1]
+        size, width = tf.shape(indices)[0], tf.shape(inputs["starts"])[1]
         labels: dict[str, Any] = {}
-        weights = {}
-        for task, tagged in tasks.items():
-            present = task in cut.labels
-            weights[task] = tf.fill([size], 1.0 if present else 0.0)
-            if not tagged:
-                found = cut.labels[task] if present else None
-                labels[task] = (
-                    tf.gather(found, indices) if present else tf.zeros([size], tf.int32)
-                )
-                continue
-            if present:
-                both = tf.gather(cut.labels[task], indices)
-                dense = both.to_tensor(-1, shape=tf.stack([size, width, 2]))
-            else:
-                dense = tf.fill([size, width, 2], -1)
-            labels[task] = {"tags": dense[..., 0], "scored": dense[..., 1] > 0}
+        for task, all_labels in cut.labels.items():
+            found = tf.gather(all_labels, indices)
+            if isinstance(found, tf.RaggedTensor):
+                dense = found.to_tensor(-1, shape=tf.stack([size, width, 2]))
+                found = {"tags": dense[..., 0], "scored": dense[..., 1] > 0}
+            labels[task] = found
+        weights = {t: tf.gather(all_, indices) for t, all_ in cut.weights.items()}
         return inputs, labels, weights
 
     return batch

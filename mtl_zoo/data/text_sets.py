@@ -143,7 +143,9 @@ def retagged(
         for tag in old
     ]
     labels = {
-        task: [WordTags(one.starts, tuple(number[t] for t in one.tags)) for one in found]
+        task: [
+            WordTags(one.starts, tuple(number[t] for t in one.tags)) for one in found
+        ]
         for task, found in texts.labels.items()
     }
     return LabelledTexts(texts.texts, labels)

@@ -17,6 +17,7 @@ from mtl_zoo.evaluation.pictures import (
     write_png,
 )
 from mtl_zoo.evaluation.report import check_metrics, markdown_table, write_json
+from mtl_zoo.evaluation.tables import tables
 from mtl_zoo.evaluation.thresholds import choose_thresholds
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "evaluate",
     "markdown_table",
     "side_by_side",
+    "tables",
     "write_json",
     "write_png",
 ]

@@ -17,8 +17,7 @@ class EntityF1(keras.metrics.Metric):
     """`2 TP / (predicted + true)` over entities, in the graph, for `heads.Tagging`.
 
     An entity is right when its first word, its last and its type are, as in CoNLL-2003;
-    over all texts (micro average). `evaluation.EntityTable`, by seqeval, tells the
-    types apart, and finds the same number.
+    over all texts (micro average). `evaluation.tables` tells the types apart.
 
     Words of the corpus may be several words to the model (`U.S.`); the label's `scored`
     marks the first of each, whose tag stands for it, so that figures are those of the
@@ -43,11 +42,13 @@ class EntityF1(keras.metrics.Metric):
         self, y_true: Mapping[str, Any], y_pred: Mapping[str, Any], sample_weight=None
     ) -> None:
         truth, found = scored_tags(y_true, best_tags(y_pred)[0])
-        present = None if sample_weight is None else ops.cast(sample_weight, "float32")
+        present = None
+        if sample_weight is not None:
+            present = ops.cast(ops.cast(sample_weight, "float32") > 0, "float32")
 
         def total(flags: Any) -> Any:
             counts = ops.sum(ops.cast(flags, "float32"), axis=1)
-            return ops.sum(counts if present is None else counts * (present > 0))
+            return ops.sum(counts if present is None else counts * present)
 
         ours, theirs = runs(found), runs(truth)
         self.predicted.assign_add(total(ours.begins))
@@ -99,6 +100,4 @@ def _hits(ours: Any, theirs: Any) -> Any:
     same = ops.logical_and(
         ops.equal(ours.types, theirs.types), ops.equal(begun(ours), begun(theirs))
     )
-    return ops.logical_and(
-        same, ops.logical_and(ours.finishes, theirs.finishes)
-    )
+    return ops.logical_and(same, ops.logical_and(ours.finishes, theirs.finishes))

@@ -22,6 +22,8 @@ _KEYS: dict[str, tuple[type, ...]] = {
     "delta_m": (dict,),
     "cost": (dict,),
 }
+# May be left out.
+_OPTIONAL: dict[str, tuple[type, ...]] = {"tables": (dict,)}
 
 
 def check_metrics(metrics: Any) -> None:
@@ -35,16 +37,17 @@ def _problems(metrics: Any) -> list[str]:
     if not isinstance(metrics, Mapping):
         return [f"expected a dict, received {type(metrics).__name__}"]
     problems = []
-    for key, types in _KEYS.items():
+    for key, types in {**_KEYS, **_OPTIONAL}.items():
         if key not in metrics:
-            problems.append(f"{key!r} is missing")
+            if key in _KEYS:
+                problems.append(f"{key!r} is missing")
         elif not isinstance(metrics[key], types) or metrics[key] is True:
             expected = " or ".join(kind.__name__ for kind in types)
             problems.append(f"{key!r} must be {expected}, received {metrics[key]!r}")
     problems += [
         f"{key!r} is not a known key; further figures belong in 'cost'"
         for key in metrics
-        if key not in _KEYS
+        if key not in {**_KEYS, **_OPTIONAL}
     ]
     if problems:
         return problems

@@ -77,7 +77,7 @@ def model_inputs(inputs: Mapping[str, tf.Tensor]) -> Any:
     """Return what the model takes, from the inputs of a signature."""
     if list(inputs) == [IMAGES]:
         return tf.cast(inputs[IMAGES], tf.float32)
-    return inputs[list(inputs)[0]] if list(inputs) in _ALONE else dict(inputs)
+    return inputs[next(iter(inputs))] if list(inputs) in _ALONE else dict(inputs)
 
 
 def checked(

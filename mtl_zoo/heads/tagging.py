@@ -48,8 +48,8 @@ class Tagging(Head):
 
     Example:
         >>> head = Tagging(["PER"])
-        >>> raw = head({"words": ops.ones((1, 3, 8)), "starts": [[0, 4, 0]],
-        ...             "ends": [[3, 9, 0]]})
+        >>> starts, ends = ops.array([[0, 4, 0]]), ops.array([[3, 9, 0]])
+        >>> raw = head({"words": ops.ones((1, 3, 8)), "starts": starts, "ends": ends})
         >>> tuple(raw["emissions"].shape), sorted(head.decode(raw))
         ((1, 3, 3), ['count', 'ends', 'labels', 'scores', 'starts'])
 
@@ -111,7 +111,9 @@ class Tagging(Head):
         }
         if self.crf:
             # The score of the first tag joins those of the first word.
-            is_first = ops.cast(ops.equal(ops.arange(ops.shape(scores)[1]), 0), "float32")
+            is_first = ops.cast(
+                ops.equal(ops.arange(ops.shape(scores)[1]), 0), "float32"
+            )
             first = self.first + self._allowed_first
             raw["emissions"] = scores + ops.reshape(is_first, (-1, 1)) * first
             pairs = self.transitions + self._allowed_pairs

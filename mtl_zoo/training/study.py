@@ -29,6 +29,7 @@ def study(
     recipe: str,
     split: str,
     example: Any,
+    tables: Callable[[keras.Model], dict] | None = None,
 ) -> dict[str, Any]:
     """Run a recipe for every seed with all tasks, then with each task alone.
 
@@ -46,6 +47,9 @@ def study(
         recipe: Name of the recipe, for the record.
         split: The split that `run` reports on, for the record.
         example: One batch of inputs to measure latency with.
+        tables: Optional function from a model to `evaluation.tables` on that split.
+            Adds `{"tables": {"multi_task": ..., "single_task": ...}}` of the first
+            seed's models.
 
     Returns:
         The content of `metrics.json`; see `mtl_zoo.evaluation.report`.
@@ -78,7 +82,8 @@ def study(
         if convention != "relative_to_start"
     }
     all_runs = [one for by_name in runs.values() for one in by_name.values()]
-    metrics = {
+    together_model, alone_models = _models(base, seeds[0], tasks)
+    metrics: dict[str, Any] = {
         "recipe": recipe,
         "command": " ".join(["python", f"recipes/{recipe}.py", *sys.argv[1:]]),
         "commit": report.commit(),
@@ -97,9 +102,14 @@ def study(
                 name: report.spread([runs[seed][name]["wall_time_s"] for seed in seeds])
                 for name in (MULTI_TASK, *tasks)
             },
-            **cost(*_models(base, seeds[0], tasks), example),
+            **cost(together_model, alone_models, example),
         },
     }
+    if tables is not None:
+        metrics["tables"] = {
+            MULTI_TASK: tables(together_model),
+            "single_task": {t: tables(m)[t] for t, m in alone_models.items()},
+        }
     report.check_metrics(metrics)
     report.write_json(metrics, base / "metrics.json")
     return metrics

@@ -25,7 +25,7 @@ def from_text_backbone(
     tokenizer: Any,
     *,
     sequence_length: int = 128,
-    overlap: int = 32,
+    overlap: int | None = None,
     layers: int | None = None,
     freeze_table: bool = False,
     name: str | None = None,
@@ -46,7 +46,7 @@ def from_text_backbone(
             such as `BertBackbone`, `DistilBertBackbone` or `ElectraBackbone`.
         tokenizer: Its tokenizer, of word pieces.
         sequence_length: See `WordPieces`. Defaults to `128`.
-        overlap: See `WordPieces`. Defaults to `32`.
+        overlap: See `WordPieces`. Defaults to a quarter of `sequence_length`.
         layers: How many encoder layers to keep. Defaults to all.
         freeze_table: Whether the table of token embeddings, often half of all weights,
             is not trained and stored in half precision, see `FrozenTable`. Defaults to
@@ -68,8 +68,7 @@ def from_text_backbone(
         ...     vocabulary_size=7, num_layers=2, num_heads=2, hidden_dim=8,
         ...     intermediate_dim=16, max_sequence_length=32
         ... )
-        >>> trunk = from_text_backbone(backbone, tokenizer, sequence_length=32,
-        ...                            overlap=8)
+        >>> trunk = from_text_backbone(backbone, tokenizer, sequence_length=32)
         >>> list(trunk.stages)
         ['embeddings', 'layer_1', 'layer_2']
         >>> features = trunk(trunk.prepare(["Good film", "A film"]))
@@ -101,9 +100,11 @@ def from_text_backbone(
             f"sequence_length={sequence_length}. Choose a shorter one; longer texts "
             "are read in windows."
         )
-    if backbone.vocabulary_size != len(prepare.vocabulary):
+    # ELECTRA's has another name for it.
+    size = getattr(backbone, "vocabulary_size", None) or backbone.vocab_size
+    if size != len(prepare.vocabulary):
         raise ValueError(
-            f"The backbone embeds {backbone.vocabulary_size} pieces, its tokenizer "
+            f"The backbone embeds {size} pieces, its tokenizer "
             f"knows {len(prepare.vocabulary)}. Take both from one preset."
         )
     start = encoders[0]._inbound_nodes[0].input_tensors[0]
@@ -255,7 +256,7 @@ def _with_frozen_table(embed: keras.Model) -> keras.Model:
 
     copied = keras.models.clone_model(embed, clone_function=clone)
     for layer in embed.layers:
-        copied.get_layer(layer.name).set_weights(layer.get_weights()[:1]
-                                                 if layer is table
-                                                 else layer.get_weights())
+        copied.get_layer(layer.name).set_weights(
+            layer.get_weights()[:1] if layer is table else layer.get_weights()
+        )
     return copied

@@ -48,12 +48,13 @@ class WordPieces(keras.layers.Layer):
             `##`. A list, or one string with a line each.
         sequence_length: Most pieces in a window, `[CLS]` and `[SEP]` included.
             Defaults to `128`.
-        overlap: Pieces that a window has in common with the next. Defaults to `32`.
+        overlap: Pieces that a window has in common with the next. Defaults to a
+            quarter of `sequence_length`.
         lowercase: Whether texts are lower-cased. Defaults to `True`.
         strip_accents: Whether accents are dropped. Defaults to `True`.
 
     Inputs:
-        Strings `(batch,)`, UTF-8.
+        Strings `(batch,)`, UTF-8; a list will do.
 
     Returns:
         A dict of int32 tensors, `N` windows of `L` pieces for `batch` texts of at most
@@ -79,12 +80,14 @@ class WordPieces(keras.layers.Layer):
         self,
         vocabulary: Sequence[str] | str,
         sequence_length: int = 128,
-        overlap: int = 32,
+        overlap: int | None = None,
         lowercase: bool = True,
         strip_accents: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**{"dtype": "int32", **kwargs}, trainable=False)
+        if overlap is None:
+            overlap = sequence_length // 4
         pieces = vocabulary.split("\n") if isinstance(vocabulary, str) else vocabulary
         missing = [piece for piece in _SPECIAL if piece not in pieces]
         if missing:
@@ -138,6 +141,12 @@ class WordPieces(keras.layers.Layer):
             **kwargs,
         )
 
+    def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        # Keras would take a list of strings for a list of inputs.
+        if isinstance(inputs, list | tuple):
+            inputs = tf.constant(inputs, tf.string)
+        return super().__call__(inputs, *args, **kwargs)
+
     def call(self, inputs: Any) -> dict[str, tf.Tensor]:
         return self.windows(**self.pieces(inputs))
 
@@ -152,7 +161,12 @@ class WordPieces(keras.layers.Layer):
             its first piece `firsts` and its characters `starts` to `ends`.
         """
         texts = tf.strings.unicode_transcode(
-            texts, "UTF-8", "UTF-8", errors="replace", replacement_char=ord(" ")
+            texts,
+            "UTF-8",
+            "UTF-8",
+            errors="replace",
+            replacement_char=ord(" "),
+            replace_control_characters=True,  # else a text would end at a NUL
         )
         sizes = tf.strings.length(texts, unit="UTF8_CHAR")
         longest = tf.reduce_max(tf.concat([sizes, [0]], 0))
@@ -285,7 +299,9 @@ def _characters(
 ) -> list[tf.RaggedTensor]:
     """Return offsets in bytes as offsets in characters, int32."""
     _, begins = tf.strings.unicode_split_with_offsets(texts, "UTF-8")
-    size = tf.cast(tf.reduce_max(tf.concat([tf.strings.length(texts), [0]], 0)), "int64")
+    size = tf.cast(
+        tf.reduce_max(tf.concat([tf.strings.length(texts), [0]], 0)), "int64"
+    )
     # One sorted list for all texts: a text's bytes come after those of the one before.
     keys = begins.flat_values + begins.value_rowids() * (size + 1)
     found = []

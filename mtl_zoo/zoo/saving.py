@@ -224,8 +224,10 @@ def _write_golden(
 def _as_tensor(example: Any) -> Any:
     """Return texts as a tensor, which Keras does not make of them itself."""
     array = None if isinstance(example, Mapping) else np.asarray(example)
-    return tf.constant(array) if array is not None and array.dtype.kind in "USO" else (
-        example
+    return (
+        tf.constant(array)
+        if array is not None and array.dtype.kind in "USO"
+        else (example)
     )
 
 

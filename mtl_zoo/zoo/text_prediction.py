@@ -52,12 +52,12 @@ def read_texts(
 
 
 def coloured(prediction: Mapping[str, Any]) -> str:
-    """Return a prediction of `TextPredictor` with the colours of a terminal.
+    r"""Return a prediction of `TextPredictor` with the colours of a terminal.
 
     Example:
-        >>> print(coloured({"text": "In Oslo", "ner": [{"start": 3, "end": 7, "type":
-        ...     "LOC", "score": 0.9, "text": "Oslo"}]}).encode("unicode_escape").decode())
-        In \\x1b[1m\\x1b[36mOslo\\x1b[0m\\x1b[2m[LOC .90]\\x1b[0m
+        >>> name = {"start": 3, "end": 7, "type": "LOC", "score": 0.9, "text": "Oslo"}
+        >>> print(ascii(coloured({"text": "In Oslo", "ner": [name]})))
+        'In \x1b[1m\x1b[36mOslo\x1b[0m\x1b[2m[LOC .90]\x1b[0m'
     """
     text = _printable(prediction["text"])
     marks = [

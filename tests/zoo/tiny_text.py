@@ -1,0 +1,103 @@
+"""A tiny text model: sentiment and entities, strings in."""
+
+from __future__ import annotations
+
+import keras
+import keras_hub
+import numpy as np
+
+import mtl_zoo as mtl
+from mtl_zoo.zoo.card import Card
+
+NAME = "words-tiny-sentiment-ner"
+
+CARD = Card(
+    summary="Says something about words.",
+    data="Made up.",
+    licence="Apache-2.0.",
+    limits=["Knows nothing."],
+)
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
+VOCABULARY = [
+    "[PAD]",
+    "[UNK]",
+    "[CLS]",
+    "[SEP]",
+    "[MASK]",
+    *(
+        [
+            "the",
+            "film",
+            "was",
+            "good",
+            "bad",
+            "in",
+            "oslo",
+            "jane",
+            "new",
+            "york",
+            "saw",
+        ]
+    ),
+    *LETTERS,
+    *(f"##{letter}" for letter in LETTERS),
+    *".,!?'-@#",
+]
+TEXTS = ["Jane saw the film in Oslo!", "bad", "", "New York, good; the film was not."]
+TYPES = ("PER", "LOC")
+
+
+def trunk(sequence_length: int = 16, overlap: int = 4, **kwargs) -> mtl.trunks.Trunk:
+    """Two encoder layers of width 8, with random weights."""
+    backbone = keras_hub.models.BertBackbone(
+        vocabulary_size=len(VOCABULARY),
+        num_layers=2,
+        num_heads=2,
+        hidden_dim=8,
+        intermediate_dim=16,
+        max_sequence_length=32,
+    )
+    rng = np.random.default_rng(0)
+    for weight in backbone.weights:  # The defaults are so small that all is alike.
+        weight.assign(weight + rng.normal(0.0, 0.3, weight.shape))
+    return mtl.trunks.from_text_backbone(
+        backbone,
+        keras_hub.models.BertTokenizer(VOCABULARY, lowercase=True, strip_accents=True),
+        sequence_length=sequence_length,
+        overlap=overlap,
+        name="tiny",
+        **kwargs,
+    )
+
+
+def tasks() -> list[mtl.Task]:
+    """Sentiment of texts, and entities in them."""
+    return [
+        mtl.Task(
+            "sentiment",
+            mtl.heads.Classification(
+                2, feature="sentence", class_names=("negative", "positive")
+            ),
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            [keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
+        ),
+        mtl.Task(
+            "ner",
+            mtl.heads.Tagging(TYPES, max_entities=6),
+            mtl.losses.Tags(),
+            [mtl.evaluation.EntityF1()],
+        ),
+    ]
+
+
+def model(seed: int = 0, **kwargs) -> mtl.architectures.HardSharing:
+    """A compiled model."""
+    keras.utils.set_random_seed(seed)
+    network = mtl.architectures.HardSharing(trunk(**kwargs), tasks(), name="words")
+    network.build((None,))
+    rng = np.random.default_rng(seed)
+    emissions = network.task("ner").head.emissions
+    emissions.kernel.assign(rng.normal(0.0, 1.0, emissions.kernel.shape))
+    network.compile("adam")
+    return network
