@@ -95,6 +95,32 @@ def saved(network, tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="session")
+def text_network():
+    """A tiny text model, the one that `saved_text` holds."""
+    from tests.zoo import tiny_text
+
+    return tiny_text.model()
+
+
+@pytest.fixture(scope="session")
+def saved_text(text_network, tmp_path_factory):
+    """A folder of saved models with one for texts in it."""
+    import mtl_zoo as mtl
+    from tests.zoo import tiny_text
+
+    folder = tmp_path_factory.mktemp("saved_text")
+    mtl.zoo.save(
+        text_network,
+        tiny_text.NAME,
+        folder,
+        card=tiny_text.CARD,
+        metrics=tiny_text.metrics(),
+        example=tiny_text.TEXTS,
+    )
+    return folder
+
+
 @pytest.fixture
 def saved_models(saved, monkeypatch):
     """The same, as the folder in which names are looked up."""

@@ -1,5 +1,6 @@
 """The command line, as its users meet it."""
 
+import io
 import json
 import os
 import subprocess
@@ -9,7 +10,7 @@ import pytest
 from PIL import Image
 
 from mtl_zoo import cli
-from tests.zoo import tiny
+from tests.zoo import tiny, tiny_text
 
 RECIPE = '''
 """Shows nothing, quickly."""
@@ -288,3 +289,34 @@ def test_a_reader_that_stops_early_is_no_failure(saved_models):
     command = f"{sys.executable} -m mtl_zoo.cli show {tiny.NAME} | head -1"
     done = subprocess.run(command, shell=True, capture_output=True, text=True)
     assert (done.stdout, done.stderr) == (f"# {tiny.NAME}\n", "")
+
+
+@pytest.fixture
+def text_models(saved_text, monkeypatch):
+    """Saved models with one for texts, as the folder in which names are looked up."""
+    monkeypatch.setenv("MTL_ZOO_SAVED_MODELS", str(saved_text))
+
+
+def test_predict_texts(text_models, capsys, tmp_path, monkeypatch):
+    file = tmp_path / "texts.txt"
+    file.write_text("bad\n\nNew York\n")
+    stdin = io.TextIOWrapper(io.BytesIO("é jane\n".encode()))
+    monkeypatch.setattr("sys.stdin", stdin)
+    arguments = ["Jane saw Oslo.", str(file), "-"]
+    assert cli.main(["predict", tiny_text.NAME, *arguments]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    texts = ["Jane saw Oslo.", "bad", "", "New York", "é jane"]
+    assert [line["text"] for line in lines] == texts
+    assert all(set(line) == {"text", "sentiment", "ner"} for line in lines)
+
+
+def test_predict_texts_in_colour(text_models, capsys):
+    command = ["predict", tiny_text.NAME, "Jane saw Oslo.", "--color=always"]
+    assert cli.main(command) == 0
+    assert "\x1b[" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("text", ["missing.txt", "x" * 100_001])
+def test_predict_texts_that_can_not_be(text_models, capsys, text):
+    assert cli.main(["predict", tiny_text.NAME, text]) == 1
+    assert len(error_line(capsys)) < 400

@@ -15,7 +15,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mtl_zoo.export.inputs import Batch, are_images, model_inputs, named_inputs
+from mtl_zoo.export.inputs import (
+    Batch,
+    are_images,
+    are_text,
+    model_inputs,
+    named_inputs,
+)
 from mtl_zoo.export.signatures import flat_outputs
 from mtl_zoo.model import MultiTaskModel
 
@@ -83,8 +89,8 @@ def forward(
         example: A batch of inputs to compare on. Defaults to made-up ones.
 
     Raises:
-        ValueError: When the model is not built, a task or `outputs` is unknown, or the
-            example does not have the image size.
+        ValueError: When the model is not built or takes texts, a task or `outputs` is
+            unknown, or the example does not have the image size.
     """
     if not model.built:
         raise ValueError(
@@ -99,7 +105,14 @@ def forward(
         raise ValueError(
             f"`tasks` must be some of {list(model.task_names)}. Received: {list(names)}"
         )
-    inputs = _sized(named_inputs(model, example), image_size, example is None)
+    given_or_made_up = named_inputs(model, example)
+    if are_text(given_or_made_up):
+        raise ValueError(
+            "Expected a model for numbers: LiteRT, ONNX and OpenVINO can not cut "
+            "strings into word pieces. Received a model for texts; export it with "
+            "to_serving."
+        )
+    inputs = _sized(given_or_made_up, image_size, example is None)
     images = are_images(inputs)
     if image_size is not None and not images:
         raise ValueError(

@@ -15,13 +15,7 @@ Metrics = Mapping[str, Any]
 Directions = Mapping[str, Mapping[str, str]]
 
 _USE = """\
-On the command line, for images of any size:
-
-```sh
-mtl-zoo predict {name} my_images/ --out=predictions
-```
-
-In Python, as a Keras model that predicts, and that can be trained further:
+{command}In Python, as a Keras model that predicts, and that can be trained further:
 
 ```python
 import mtl_zoo as mtl
@@ -43,8 +37,52 @@ signature of its own, called like it, and docs/serving.md describes the others.
 
 {interface}"""
 
-_ASK_WITH_FILES = "python client.py {name} picture.jpg"
-_ASK = "curl localhost:8501/v1/models/{name}:predict -d '{{\"instances\": [...]}}'"
+_COMMAND = """\
+On the command line, for {what}:
+
+```sh
+mtl-zoo predict {name} {arguments}
+```
+
+"""
+
+TEXT = '"What a joy to see Oslo again."'
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """How models for one kind of inputs are used.
+
+    Attributes:
+        python: What they take in Python.
+        client: Arguments of `client.py`.
+        what: What they take on the command line.
+        arguments: Arguments of `mtl-zoo predict`.
+    """
+
+    python: str
+    client: str
+    what: str
+    arguments: str
+
+
+# By the name of the input.
+KINDS = {
+    "images": _Kind(
+        python="RGB images (batch, height, width, 3), 0 to 255",
+        client="picture.jpg",
+        what="images of any size",
+        arguments="my_images/ --out=predictions",
+    ),
+    "text": _Kind(
+        python="strings (batch,), such as tf.constant([...])",
+        client=f"--text {TEXT}",
+        what="texts, files with one text a line, or standard input",
+        arguments=TEXT,
+    ),
+}
+_ASK = "python client.py {name} {client}"
+_CURL = "curl localhost:8501/v1/models/{name}:predict -d '{{\"instances\": [...]}}'"
 
 
 @dataclass(frozen=True)
@@ -88,15 +126,18 @@ def render(
         directions: `{task: {metric: "up" or "down"}}`.
         picture: Whether there is a `sample.png` to show. Defaults to `False`.
     """
-    images = "images" in inputs
+    kind = KINDS.get(next(iter(inputs)))
     rows = [[f"`{key}`", "input", text] for key, text in inputs.items()]
     rows += [[f"`{key}`", "output", text] for key, text in outputs.items()]
     use = _USE.format(
         name=name,
-        python="RGB images (batch, height, width, 3), 0 to 255"
-        if images
-        else "a batch",
-        ask=(_ASK_WITH_FILES if images else _ASK).format(name=name),
+        command=_COMMAND.format(name=name, what=kind.what, arguments=kind.arguments)
+        if kind
+        else "",
+        python=kind.python if kind else "a batch",
+        ask=_ASK.format(name=name, client=kind.client)
+        if kind
+        else _CURL.format(name=name),
         interface=table(["Name", "", "What"], rows),
     )
     sample = "![A picture with the model's predictions drawn on it](sample.png)"
@@ -115,7 +156,7 @@ def render(
 
 
 def results(metrics: Metrics, directions: Directions) -> str:
-    """Return the results as Markdown: what they are, the table, delta_m and cost."""
+    """Return the results as Markdown: what they are, tables, delta_m and cost."""
     parts = [
         f"On the {metrics['split']} split; {_over(metrics['seeds'])}. "
         f"{_better(directions)}",
@@ -123,6 +164,10 @@ def results(metrics: Metrics, directions: Directions) -> str:
     ]
     if told := _gained_and_lost(metrics["results"], directions):
         parts.append(told)
+    for task, rows in metrics.get("tables", {}).get("multi_task", {}).items():
+        head = [f"`{task}`", *next(iter(rows.values()))]
+        body = [[name, *map(str, row.values())] for name, row in rows.items()]
+        parts.append(table(head, body))
     if metrics["cost"]:
         lines = [f"- {text}" for text in _flatten(metrics["cost"])]
         parts.append("Cost:\n\n" + "\n".join(lines))

@@ -30,6 +30,12 @@ class Predictor:
         self, name_or_path: str | os.PathLike, max_side: int | None = None
     ) -> None:
         config = registry.read_config(name_or_path)
+        if registry.takes_text(name_or_path):
+            raise ValueError(
+                "Expected a saved model that takes images. Received "
+                f"{os.fspath(name_or_path)!r}, which takes texts: "
+                "mtl_zoo.zoo.TextPredictor runs it."
+            )
         self.preprocessing = dict(config.get("preprocessing", NATIVE))
         if max_side is not None and self.preprocessing["kind"] == "native":
             self.preprocessing["max_side"] = max_side

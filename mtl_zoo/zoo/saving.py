@@ -26,7 +26,7 @@ from mtl_zoo.export.serving import write_version
 from mtl_zoo.export.signatures import DEFAULT_SIGNATURE, flat_outputs
 from mtl_zoo.model import MultiTaskModel
 from mtl_zoo.zoo import card as cards
-from mtl_zoo.zoo.registry import list_models
+from mtl_zoo.zoo.registry import list_models, takes_text
 
 _NAME = re.compile(r"[a-z0-9_]+(-[a-z0-9_]+)+")
 
@@ -44,7 +44,7 @@ a stock TensorFlow Serving serves all of them, in this folder:
 
 ```sh
 docker compose up                           # or kubernetes.yaml
-python client.py {first} picture.jpg
+{clients}
 ```
 
 Without Docker, the same server:
@@ -175,10 +175,20 @@ def index(directory: str | os.PathLike) -> dict[str, str]:
     rows = [_index_row(Path(directory) / name) for name in names]
     head = ["Model", "What it does", "Results", "delta_m"]
     flags = " \\\n".join(f"  {flag}" for flag in server_flags("/models"))
-    readme = _INDEX.format(table=cards.table(head, rows), flags=flags, first=names[0])
+    clients = "\n".join(_clients(directory, names))
+    readme = _INDEX.format(table=cards.table(head, rows), flags=flags, clients=clients)
     folders = {name: Path(directory) / name for name in names}
     files = server_files(folders, "/models", Path(directory) / "models.config")
     return {"README.md": readme, **files}
+
+
+def _clients(directory: str | os.PathLike, names: list[str]) -> Iterator[str]:
+    """Yield a call of the client for the first model of each kind."""
+    for kind, of_kind in (("images", False), ("text", True)):
+        for name in names:
+            if takes_text(Path(directory) / name) == of_kind:
+                yield f"python client.py {name} {cards.KINDS[kind].client}"
+                break
 
 
 def _index_row(folder: Path) -> list[str]:

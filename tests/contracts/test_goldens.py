@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 import mtl_zoo as mtl
+from tests.zoo import tiny_text
 
 SIZE, PYRAMID = 32, ("pyramid_2", "pyramid_3")
 
@@ -64,8 +65,14 @@ def task(name: str) -> mtl.Task:
 HEADS = ["Segmentation", "Classification", "Detection", "Regression", "DenseRegression"]
 
 GOLDENS = {
-    "heads": {name: lambda name=name: task(name).head for name in HEADS},
-    "losses": {"BoxDetection": lambda: mtl.losses.BoxDetection(box_weight=3.0)},
+    "heads": {
+        **{name: lambda name=name: task(name).head for name in HEADS},
+        "Tagging": lambda: tiny_text.tasks()[1].head,
+    },
+    "losses": {
+        "BoxDetection": lambda: mtl.losses.BoxDetection(box_weight=3.0),
+        "Tags": lambda: mtl.losses.Tags(),
+    },
     "balancing": {"Equal": lambda: mtl.balancing.Equal()},
     "architectures": {
         "HardSharing": lambda: mtl.architectures.HardSharing(
@@ -75,13 +82,20 @@ GOLDENS = {
     "trunks": {
         "Trunk": trunk,
         "FeaturePyramid": lambda: mtl.trunks.FeaturePyramid(width=8, levels=(2, 3)),
+        "TextFeatures": lambda: mtl.trunks.TextFeatures(),
+        "WordPieces": lambda: mtl.trunks.WordPieces(
+            tiny_text.VOCABULARY, sequence_length=16
+        ),
     },
     "evaluation": {
+        "EntityF1": lambda: mtl.evaluation.EntityF1(),
+        "MacroF1": lambda: mtl.evaluation.MacroF1(3),
         "BoxF1": lambda: mtl.evaluation.BoxF1(score_threshold=0.5),
         "ForegroundIoU": lambda: mtl.evaluation.ForegroundIoU(),
         "MeanBoxIoU": lambda: mtl.evaluation.MeanBoxIoU(),
     },
 }
+# The models of `test_text_model.py` have the parts for texts.
 # Bases, of which a user makes subclasses.
 BASES = {"Head", "Balancing", "LossBalancing", "GradientBalancing"}
 EVERY = [

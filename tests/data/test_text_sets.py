@@ -208,7 +208,7 @@ def test_tfds_gives_the_same_form(monkeypatch):
 
 def test_unknown_sources_are_refused():
     for module in (conll2003, sst):
-        with pytest.raises(ValueError, match="'archive' or 'tfds'.*source='web'"):
+        with pytest.raises(ValueError, match=r"'archive' or 'tfds'.*source='web'"):
             module.load("train", source="web")
     with pytest.raises(ValueError, match="GLUE keeps the labels"):
         sst.load("test", source="tfds")

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_text
 from tensorflow.core.protobuf import saved_model_pb2
 
-from tests.zoo import tiny
+from tests.zoo import tiny, tiny_text
 
 SOURCE = Path(__file__).parent / "c_api" / "saved_model_run.c"
 TENSORFLOW = Path(tf.__file__).parent
@@ -45,19 +46,28 @@ def signatures(version):
     return tf.saved_model.load(os.fspath(version)).signatures
 
 
-@pytest.fixture(scope="module")
 def signature_defs(version):
     message = saved_model_pb2.SavedModel()
     message.ParseFromString((version / "saved_model.pb").read_bytes())
     return message.meta_graphs[0].signature_def
 
 
+def strings(data):
+    """The strings that the program wrote, each after its length."""
+    found = []
+    while data:
+        size = int.from_bytes(data[:8], "little")
+        found.append(data[8 : 8 + size])
+        data = data[8 + size :]
+    return np.array(found, object)
+
+
 @pytest.fixture
-def run(program, version, signature_defs, tmp_path):
+def run(program, version, tmp_path):
     """Runs a signature from C on an array, or the bytes of a file."""
 
-    def run_signature(name, value):
-        signature = signature_defs[name]
+    def run_signature(name, value, version=version, libraries=()):
+        signature = signature_defs(version)[name]
         (tensor_in,) = (info.name for info in signature.inputs.values())
         names = sorted(signature.outputs)
         file = tmp_path / "input.raw"
@@ -72,7 +82,11 @@ def run(program, version, signature_defs, tmp_path):
             [program, version, tmp_path, tensor_in, kind, shape, file, *tensors_out],
             capture_output=True,
             text=True,
-            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+            env={
+                **os.environ,
+                "TF_CPP_MIN_LOG_LEVEL": "3",
+                "OP_LIBRARIES": ":".join(map(str, libraries)),
+            },
         )
         if done.returncode:
             raise RuntimeError(f"{done.returncode}: {done.stderr}")
@@ -82,7 +96,8 @@ def run(program, version, signature_defs, tmp_path):
             dtype, shape = line.split(" ")
             data = (tmp_path / f"{index}.raw").read_bytes()
             sizes = [int(size) for size in shape.split("x") if size]
-            outputs[output] = np.frombuffer(data, dtype).reshape(sizes)
+            flat = strings(data) if dtype == "string" else np.frombuffer(data, dtype)
+            outputs[output] = np.asarray(flat).reshape(sizes)
         return outputs
 
     return run_signature
@@ -105,6 +120,23 @@ def test_c_sends_image_files_as_strings(run, signatures):
     file = tf.io.encode_png(tiny.images(1)[0]).numpy()
     expected = signatures["serving_bytes"](image_bytes=tf.constant([file]))
     assert_equal(run("serving_bytes", file), expected)
+
+
+@pytest.mark.parametrize("text", tiny_text.TEXTS)
+def test_c_sends_texts(run, saved_text, text):
+    """With the operations on texts, which a server has built in."""
+    version = saved_text / tiny_text.NAME / "1"
+    package = Path(tensorflow_text.__file__).parent
+    libraries = sorted((package / "python" / "ops").glob("*.so"))
+    found = run("serving_default", text.encode(), version, libraries)
+    signature = tf.saved_model.load(os.fspath(version)).signatures["serving_default"]
+    expected = signature(text=tf.constant([text]))
+    assert set(found) == set(expected)
+    for name, value in expected.items():
+        if value.dtype == tf.string:
+            np.testing.assert_array_equal(found[name], value.numpy())
+        else:
+            np.testing.assert_allclose(found[name], value, atol=1e-4, err_msg=name)
 
 
 def test_tensorflow_errors_reach_the_caller(run):

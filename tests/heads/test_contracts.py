@@ -59,7 +59,7 @@ def public_heads():
     }
 
 
-# Heads of other modalities state their contracts in their own tests.
+# Heads for texts are in test_tagging.py and tests/contracts/test_text_model.py.
 OF_IMAGES = {
     "Classification",
     "DenseRegression",

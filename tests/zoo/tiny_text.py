@@ -8,6 +8,7 @@ import numpy as np
 
 import mtl_zoo as mtl
 from mtl_zoo.zoo.card import Card
+from tests.zoo import tiny
 
 NAME = "words-tiny-sentiment-ner"
 
@@ -25,21 +26,8 @@ VOCABULARY = [
     "[CLS]",
     "[SEP]",
     "[MASK]",
-    *(
-        [
-            "the",
-            "film",
-            "was",
-            "good",
-            "bad",
-            "in",
-            "oslo",
-            "jane",
-            "new",
-            "york",
-            "saw",
-        ]
-    ),
+    *("the", "film", "was", "good", "bad", "in", "oslo", "jane", "new"),
+    *("york", "saw"),
     *LETTERS,
     *(f"##{letter}" for letter in LETTERS),
     *".,!?'-@#",
@@ -101,3 +89,19 @@ def model(seed: int = 0, **kwargs) -> mtl.architectures.HardSharing:
     emissions.kernel.assign(rng.normal(0.0, 1.0, emissions.kernel.shape))
     network.compile("adam")
     return network
+
+
+def metrics() -> dict:
+    """A legal metrics.json, with tables of classes and types."""
+    results = {
+        "sentiment": {"accuracy": {"mean": 0.75, "sd": 0.01, "n": 2}},
+        "ner": {"f1": {"mean": 0.5, "sd": 0.02, "n": 2}},
+    }
+    row = {"precision": 0.5, "recall": 0.25, "f1": 0.3333, "count": 12}
+    tables = {"ner": {"PER": row, "LOC": row}}
+    return {
+        **tiny.metrics(),
+        "recipe": "words",
+        "results": {"multi_task": results, "single_task": results},
+        "tables": {"multi_task": tables, "single_task": tables},
+    }

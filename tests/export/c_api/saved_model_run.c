@@ -11,8 +11,13 @@
      FILE        the bytes of the input
      OUT_TENSOR  such as StatefulPartitionedCall:3
 
+   Libraries of further operations, such as those of tensorflow-text, are named in the
+   variable OP_LIBRARIES, with a colon between them.
+
    Strings in outputs are written one after the other, each after its length (uint64).
    Exit codes: 0, 1 for TensorFlow's errors, 2 for wrong usage. */
+
+#define _POSIX_C_SOURCE 200809L
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -38,6 +43,16 @@ static void die(int code, const char *what, const char *which) {
 
 static void check(TF_Status *status, const char *what) {
   if (TF_GetCode(status) != TF_OK) die(1, what, TF_Message(status));
+}
+
+static void load_libraries(TF_Status *status) {
+  const char *names = getenv("OP_LIBRARIES");
+  char *copy = strdup(names ? names : "");
+  for (char *name = strtok(copy, ":"); name; name = strtok(NULL, ":")) {
+    TF_LoadLibrary(name, status);
+    check(status, name);
+  }
+  free(copy);
 }
 
 static TF_DataType type_of(const char *name) {
@@ -153,6 +168,7 @@ int main(int argc, char **argv) {
   const char *tags[] = {"serve"};
   int num_outputs = argc - 7;
   TF_Status *status = TF_NewStatus();
+  load_libraries(status);
   TF_Graph *graph = TF_NewGraph();
   TF_SessionOptions *options = TF_NewSessionOptions();
   TF_Session *session = TF_LoadSessionFromSavedModel(options, NULL, argv[1], tags, 1,
