@@ -2,9 +2,10 @@
 
 For each shipped model an export of all tasks and one of each task alone (`--tasks`).
 Cold start is measured in a process of its own: to load the SavedModel into a TF1
-session, as a server does, and to run its warm-up requests. Latency is that of one image
-through `serving_default`; the export of all tasks and those of single tasks, one after
-the other, take turns in random order.
+session, as a server does, and to run its warm-up requests; so is the memory that this
+adds to what the process held before (its resident set). Latency is that of one image or
+text through `serving_default`; the export of all tasks and those of single tasks, one
+after the other, take turns in random order.
 
     python benchmarks/serving_exports.py --out=benchmarks/results/serving_exports.json
 """
@@ -22,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+import tensorflow_text  # noqa: F401 (registers the operations on texts)
 from absl import app, flags
 
 import mtl_zoo as mtl
@@ -35,10 +37,16 @@ STARTS = flags.DEFINE_integer("starts", 3, "Cold starts of each export.")
 OUT = flags.DEFINE_string("out", "", "Where to write the figures as JSON.")
 
 COLD_START = """
-import sys, time
+import os, sys, time
 import tensorflow as tf
+import tensorflow_text
 from mtl_zoo.export.warmup import read_warmup
+def memory():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 requests = list(read_warmup(sys.argv[1]))
+tf.compat.v1.Session(graph=tf.Graph()).close()
+before = memory()
 start = time.perf_counter()
 session = tf.compat.v1.Session(graph=tf.Graph())
 graph = tf.compat.v1.saved_model.load(session, ["serve"], sys.argv[1])
@@ -52,12 +60,12 @@ for request in requests:
             for key, value in request.inputs.items()
         },
     )
-print(loaded - start, time.perf_counter() - loaded)
+print(loaded - start, time.perf_counter() - loaded, memory() - before)
 """
 
 
 def cold_start(version: Path) -> dict[str, float]:
-    """Return the median seconds to load an export and to warm it up."""
+    """Return the median seconds to load an export and to warm it up, and megabytes."""
     runs = []
     for _ in range(STARTS.value):
         done = subprocess.run(
@@ -67,8 +75,9 @@ def cold_start(version: Path) -> dict[str, float]:
             text=True,
         )
         runs.append([float(value) for value in done.stdout.split()])
-    load, warmup = (statistics.median(values) for values in zip(*runs, strict=True))
-    return {"load_s": load, "warm_up_s": warmup}
+    names = ("load_s", "warm_up_s", "memory_mb")
+    columns = zip(*runs, strict=True)
+    return dict(zip(names, map(statistics.median, columns), strict=True))
 
 
 def size(version: Path) -> dict[str, float]:
@@ -80,9 +89,11 @@ def size(version: Path) -> dict[str, float]:
     }
 
 
-def latency(exports: dict[str, Path], image: np.ndarray) -> dict[str, float]:
+def latency(
+    exports: dict[str, Path], inputs: dict[str, np.ndarray]
+) -> dict[str, float]:
     """Return median milliseconds: all tasks in one call, and task by task."""
-    images = tf.constant(image)
+    one = {name: tf.constant(value) for name, value in inputs.items()}
     loaded = {name: tf.saved_model.load(str(path)) for name, path in exports.items()}
     serve = {name: m.signatures["serving_default"] for name, m in loaded.items()}
     sides = {
@@ -94,7 +105,7 @@ def latency(exports: dict[str, Path], image: np.ndarray) -> dict[str, float]:
         for side in random.Random(number).sample(list(sides), len(sides)):
             start = time.perf_counter()
             for name in sides[side]:
-                for output in serve[name](images=images).values():
+                for output in serve[name](**one).values():
                     output.numpy()
             if number >= 3:
                 seconds[side].append(time.perf_counter() - start)
@@ -112,7 +123,8 @@ def main(argv: list[str]) -> None:
         "models": {},
     }
     for name in MODELS.value or mtl.list_models():
-        image = registry.read_golden_inputs(name)[:1]
+        example = registry.read_golden_inputs(name)[:1]
+        kind = "text" if registry.takes_text(name) else "images"
         tasks = [task["name"] for task in registry.read_config(name)["config"]["tasks"]]
         with tempfile.TemporaryDirectory() as scratch:
             exports = {
@@ -124,7 +136,7 @@ def main(argv: list[str]) -> None:
                     label: {**size(path), **cold_start(path)}
                     for label, path in exports.items()
                 },
-                "latency_ms": latency(exports, image),
+                "latency_ms": latency(exports, {kind: example}),
             }
         print(json.dumps(result["models"][name], indent=1), flush=True)
     if OUT.value:

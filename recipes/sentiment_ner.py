@@ -58,7 +58,7 @@ class Config:
     passes_btc: float = 2.0
     passes_gum: float = 2.0
     passes_wnut17: float = 1.0
-    mixed: bool = True  # each text of a batch from any set, or one set a batch
+    mixed: bool = False  # each text of a batch from any set, or one set a batch
     weight_ner: float = 1.0  # of the loss
     epochs: int = 3  # parts of the whole, with a validation after each
     batch_size: int = 32
@@ -116,6 +116,7 @@ def load(split: str, config: Config) -> dict[str, text_batches.LabelledTexts]:
         sets["btc"] = text_sets.labelled(btc.load(split + few, data), {"ner": "tags"})
     if config.single_task != "sentiment" and split == "train":
         sets["gum"] = text_sets.labelled(gum.load(split + few, data), {"ner": "tags"})
+    if config.single_task != "sentiment" and split == "train" and config.passes_wnut17:
         sets["wnut17"] = text_sets.retagged(
             text_sets.labelled(wnut17.load(split + few, data), {"ner": "tags"}),
             wnut17.TYPES,

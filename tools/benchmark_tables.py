@@ -37,6 +37,7 @@ def serving_exports() -> str:
                     f"{export['graph_mb']:.1f}",
                     f"{export['load_s']:.1f}",
                     f"{export['warm_up_s']:.1f}",
+                    f"{export['memory_mb']:.0f}",
                     "",
                 ]
             )
@@ -45,7 +46,7 @@ def serving_exports() -> str:
             f"{latency['all_tasks']:.0f} / {latency['one_by_one']:.0f} ms = "
             f"{latency['ratio']:.2f}"
         )
-    head = ["Model", "Tasks", "MB", "graph MB", "load s", "warm-up s"]
+    head = ["Model", "Tasks", "MB", "graph MB", "load s", "warm-up s", "memory MB"]
     return table([*head, "one call / one by one"], rows)
 
 

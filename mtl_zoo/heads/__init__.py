@@ -1,6 +1,6 @@
 """Heads: from the features of a trunk to the raw output of one task, and its decoding.
 
-- `Classification`, `Regression`: one answer an input.
+- `Classification`, `Ordinal`, `Regression`: one answer an input.
 - `Segmentation`, `DenseRegression`: one answer a pixel.
 - `Detection`: boxes with classes and scores.
 - `Tagging`: a tag for each word of a text, decoded to entities.
@@ -10,6 +10,7 @@ from mtl_zoo.heads.classification import Classification
 from mtl_zoo.heads.dense_regression import DenseRegression
 from mtl_zoo.heads.detection import Detection, decode_boxes
 from mtl_zoo.heads.head import Head
+from mtl_zoo.heads.ordinal import Ordinal
 from mtl_zoo.heads.regression import Regression
 from mtl_zoo.heads.segmentation import Segmentation
 from mtl_zoo.heads.tagging import Tagging
@@ -19,6 +20,7 @@ __all__ = [
     "DenseRegression",
     "Detection",
     "Head",
+    "Ordinal",
     "Regression",
     "Segmentation",
     "Tagging",

@@ -1,4 +1,4 @@
-"""The base class of all heads: from named features to one raw tensor."""
+"""The base class of all heads: from named features to the raw output of a task."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,9 +10,9 @@ class Head(keras.layers.Layer):
     """The last layers of one task.
 
     A head takes the features it needs, by name, out of the mapping a trunk returns and
-    maps them to **one** raw tensor, on which the loss and the metrics work. `decode`
-    turns the raw tensor into what a user wants (labels, boxes, maps), inside the graph,
-    so that it can be exported.
+    maps them to one raw tensor, or a dict of some, on which the loss and the metrics
+    work. `decode` turns that into what a user wants (labels, boxes, maps, entities),
+    inside the graph, so that it can be exported.
 
     A subclass writes three methods:
 

@@ -1,14 +1,24 @@
 """Losses that Keras lacks. Any `keras.losses.Loss` works in a task.
 
 - `BoxDetection`: the loss of `heads.Detection`.
+- `OrderedClasses`: the loss of `heads.Ordinal`.
 - `Tags`: the loss of `heads.Tagging`.
-- `overlap`, `quality_focal`, `assign_boxes`: its parts, as functions on tensors.
+- `overlap`, `quality_focal`, `assign_boxes`: parts of the first, as functions on
+  tensors.
 """
 
 from mtl_zoo.losses.box_assignment import assign_boxes
 from mtl_zoo.losses.box_detection import BoxDetection
 from mtl_zoo.losses.generalized_iou import overlap
+from mtl_zoo.losses.ordinal import OrderedClasses
 from mtl_zoo.losses.quality_focal import quality_focal
 from mtl_zoo.losses.tagging import Tags
 
-__all__ = ["BoxDetection", "Tags", "assign_boxes", "overlap", "quality_focal"]
+__all__ = [
+    "BoxDetection",
+    "OrderedClasses",
+    "Tags",
+    "assign_boxes",
+    "overlap",
+    "quality_focal",
+]

@@ -67,10 +67,12 @@ HEADS = ["Segmentation", "Classification", "Detection", "Regression", "DenseRegr
 GOLDENS = {
     "heads": {
         **{name: lambda name=name: task(name).head for name in HEADS},
+        "Ordinal": lambda: mtl.heads.Ordinal(3, class_names=["low", "mid", "high"]),
         "Tagging": lambda: tiny_text.tasks()[1].head,
     },
     "losses": {
         "BoxDetection": lambda: mtl.losses.BoxDetection(box_weight=3.0),
+        "OrderedClasses": lambda: mtl.losses.OrderedClasses(),
         "Tags": lambda: mtl.losses.Tags(),
     },
     "balancing": {"Equal": lambda: mtl.balancing.Equal()},

@@ -25,7 +25,8 @@ def sets():
     rng = np.random.default_rng(0)
     words = ["film", "good", "oslo", "jane", "york", "a.b"]
     texts = [" ".join(rng.choice(words, rng.integers(1, 20))) for _ in range(12)]
-    tags = [joined(t.split(), rng.integers(0, 5, len(t.split())))[1] for t in texts]
+    # A tag that no sequence may have would cost 10,000.
+    tags = [joined(t.split(), rng.choice([0, 1, 3], len(t.split())))[1] for t in texts]
     return {
         "both": LabelledTexts(
             texts[:6], {"sentiment": [0, 1, 0, 1, 1, 0], "ner": tags[:6]}
@@ -69,8 +70,7 @@ def test_every_trainable_weight_gets_a_gradient():
 
 
 @pytest.mark.parametrize("level", ["last", "params", "feature"])
-@pytest.mark.parametrize("jit_compile", [False])
-def test_gradient_methods_at_every_level(level, jit_compile):
+def test_gradient_methods_at_every_level(level):
     """With weights of one they do what plain training does."""
     plain, balanced = tiny_text.model(), tiny_text.model()
     for network in (plain, balanced):
@@ -78,9 +78,7 @@ def test_gradient_methods_at_every_level(level, jit_compile):
             if isinstance(layer, keras.layers.Dropout):
                 layer.rate = 0.0
     plain.compile(keras.optimizers.SGD(0.1))
-    balanced.compile(
-        keras.optimizers.SGD(0.1), balancing=Ones(level), jit_compile=jit_compile
-    )
+    balanced.compile(keras.optimizers.SGD(0.1), balancing=Ones(level))
     assert train(plain)["loss"] == pytest.approx(train(balanced)["loss"], rel=1e-4)
     for one, other in zip(
         plain.trainable_variables, balanced.trainable_variables, strict=True
@@ -90,17 +88,11 @@ def test_gradient_methods_at_every_level(level, jit_compile):
 
 def test_an_absent_task_moves_nothing():
     network = tiny_text.model()
-    train(network)
+    both, names = batches(network).take(2)
+    train(network, tf.data.Dataset.from_tensors(both), 1)
     own = [v.numpy() for v in network.task_variables("sentiment")]
-    names = {"names": sets()["names"]}
-    data = text_batches.training_batches(
-        names, network.trunk.prepare, batch_size=6, seed=0
-    )
-    train(network, data)
-    inputs, labels, weights = next(iter(data))
-    labels["sentiment"] = tf.zeros([6], tf.int32)
-    weights["sentiment"] = tf.zeros([6])
-    history = train(network, tf.data.Dataset.from_tensors((inputs, labels, weights)), 1)
+    assert not names[2]["sentiment"].numpy().any()
+    history = train(network, tf.data.Dataset.from_tensors(names), 1)
     for before, variable in zip(own, network.task_variables("sentiment"), strict=True):
         np.testing.assert_array_equal(before, variable.numpy())
     assert history["sentiment_loss"] == [0.0]

@@ -18,7 +18,8 @@ from absl import flags as absl_flags
 
 import mtl_zoo as mtl
 from mtl_zoo import evaluation
-from mtl_zoo.data import nuclei, pets
+from mtl_zoo.data import nuclei, pets, sampling, text_batches
+from tests.zoo import tiny_text
 
 FOLDER = Path(__file__).parents[2] / "recipes"
 # `demo` trains nothing itself: it runs a recipe.
@@ -204,3 +205,42 @@ def test_pets_train_and_are_measured(real_data):
     assert model.task_names == recipe.TASKS
     alone = recipe.build_model(recipe.Config(single_task="breed", data_dir=str(folder)))
     assert alone.task_names == ("breed",) and alone.trunk.neck is None
+
+
+@pytest.fixture(scope="module")
+def preset(tmp_path_factory):
+    """A tiny text encoder as a preset of KerasHub."""
+    folder = tmp_path_factory.mktemp("preset")
+    tiny_text.backbone(positions=128).save_to_preset(str(folder))
+    tiny_text.tokenizer().save_to_preset(str(folder))
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "archives"),
+    [
+        ("sentiment_ner", ["sentence_polarity", "btc", "gum", "wnut17"]),
+        ("sst2_conll2003", ["sst", "conll2003"]),
+        ("nlu_eval", ["nlu_eval"]),
+    ],
+)
+def test_texts_train_and_are_measured(real_data, preset, name, archives):
+    (folder,) = {real_data(archive) for archive in archives}
+    recipe = load(name)
+    config = recipe.Config(tiny=True, data_dir=str(folder), preset=preset)
+    model = recipe.build_model(config)
+    sets = recipe.load("train", config)
+    rows = text_batches.training_batches(
+        sets,
+        model.trunk.prepare,
+        batch_size=16,
+        seed=0,
+        sampling=sampling.Uniform(),
+        mixed=True,  # labels for every task in the one batch
+    )
+    one_step(recipe, config, rows)
+    assert model.task_names == recipe.TASKS
+    alone = recipe.build_model(
+        recipe.Config(single_task=recipe.TASKS[-1], preset=preset)
+    )
+    assert alone.task_names == (recipe.TASKS[-1],)

@@ -14,12 +14,6 @@ from tests.zoo import tiny_text
 TEXTS = ["Jane saw the film in Oslo!", "bad", "not in New York"]
 
 
-def tokenizer():
-    return keras_hub.models.BertTokenizer(
-        tiny_text.VOCABULARY, lowercase=True, strip_accents=True
-    )
-
-
 def backbone(kind="Bert", **kwargs):
     keras.utils.set_random_seed(3)
     extra = {"embedding_dim": 8} if kind == "Electra" else {}
@@ -43,7 +37,7 @@ def backbone(kind="Bert", **kwargs):
 @pytest.mark.parametrize("kind", ["Bert", "DistilBert", "Electra"])
 def test_stages_give_the_states_of_the_backbone(kind):
     whole = backbone(kind)
-    trunk = from_text_backbone(whole, tokenizer(), sequence_length=64)
+    trunk = from_text_backbone(whole, tiny_text.tokenizer(), sequence_length=64)
     assert list(trunk.stages) == ["embeddings", "layer_1", "layer_2"]
     inputs = trunk.prepare(TEXTS)
     states = trunk(inputs)["layer_2"].numpy()
@@ -56,7 +50,7 @@ def test_stages_give_the_states_of_the_backbone(kind):
 
 
 def test_words_and_sentence_by_hand():
-    trunk = from_text_backbone(backbone(), tokenizer(), sequence_length=64)
+    trunk = from_text_backbone(backbone(), tiny_text.tokenizer(), sequence_length=64)
     inputs = trunk.prepare(TEXTS)
     features = trunk(inputs)
     states = features["layer_2"].numpy()
@@ -95,7 +89,9 @@ def test_a_text_of_many_windows_has_the_features_of_each():
 
 
 def test_fewer_layers():
-    trunk = from_text_backbone(backbone(), tokenizer(), layers=1, sequence_length=64)
+    trunk = from_text_backbone(
+        backbone(), tiny_text.tokenizer(), layers=1, sequence_length=64
+    )
     assert list(trunk.stages) == ["embeddings", "layer_1"]
 
 
@@ -113,7 +109,7 @@ def test_saved_and_loaded(tmp_path):
 def test_table_of_pieces(freeze_table):
     whole = backbone()
     trunk = from_text_backbone(
-        whole, tokenizer(), sequence_length=64, freeze_table=freeze_table
+        whole, tiny_text.tokenizer(), sequence_length=64, freeze_table=freeze_table
     )
     trunk.trainable = False
     trunk.trainable = True
@@ -130,9 +126,9 @@ def test_table_of_pieces(freeze_table):
         inputs = trunk.prepare(TEXTS)
         np.testing.assert_allclose(
             trunk(inputs)["sentence"],
-            from_text_backbone(whole, tokenizer(), sequence_length=64)(inputs)[
-                "sentence"
-            ],
+            from_text_backbone(whole, tiny_text.tokenizer(), sequence_length=64)(
+                inputs
+            )["sentence"],
             atol=5e-3,
         )
     else:
@@ -142,10 +138,12 @@ def test_table_of_pieces(freeze_table):
 def test_preset_folder(tmp_path):
     whole = backbone()
     whole.save_to_preset(str(tmp_path))
-    tokenizer().save_to_preset(str(tmp_path))
+    tiny_text.tokenizer().save_to_preset(str(tmp_path))
     trunk = from_text_preset(tmp_path, sequence_length=32)
     inputs = trunk.prepare(TEXTS)
-    expected = from_text_backbone(whole, tokenizer(), sequence_length=32)(inputs)
+    expected = from_text_backbone(whole, tiny_text.tokenizer(), sequence_length=32)(
+        inputs
+    )
     np.testing.assert_array_equal(trunk(inputs)["sentence"], expected["sentence"])
 
 
@@ -158,13 +156,13 @@ def test_minilm_says_how_to_get_it(tmp_path, monkeypatch):
 def test_bad_arguments_say_what_is_expected():
     whole = backbone()
     with pytest.raises(ValueError, match=r"64 positions.*sequence_length=128"):
-        from_text_backbone(whole, tokenizer())
+        from_text_backbone(whole, tiny_text.tokenizer())
     with pytest.raises(ValueError, match=r"1 to 2.*layers=3"):
-        from_text_backbone(whole, tokenizer(), layers=3, sequence_length=64)
+        from_text_backbone(whole, tiny_text.tokenizer(), layers=3, sequence_length=64)
     with pytest.raises(TypeError, match="word pieces"):
         from_text_backbone(whole, object())
     with pytest.raises(ValueError, match="TransformerEncoder"):
-        from_text_backbone(keras.Sequential([keras.Input((3,))]), tokenizer())
+        from_text_backbone(keras.Sequential([keras.Input((3,))]), tiny_text.tokenizer())
     other = keras_hub.models.BertTokenizer(tiny_text.VOCABULARY[:-1], lowercase=True)
     with pytest.raises(ValueError, match="one preset"):
         from_text_backbone(whole, other, sequence_length=64)

@@ -36,22 +36,34 @@ TEXTS = ["Jane saw the film in Oslo!", "bad", "", "New York, good; the film was 
 TYPES = ("PER", "LOC")
 
 
-def trunk(sequence_length: int = 16, overlap: int = 4, **kwargs) -> mtl.trunks.Trunk:
+def backbone(positions: int = 32) -> keras_hub.models.BertBackbone:
     """Two encoder layers of width 8, with random weights."""
-    backbone = keras_hub.models.BertBackbone(
+    made = keras_hub.models.BertBackbone(
         vocabulary_size=len(VOCABULARY),
         num_layers=2,
         num_heads=2,
         hidden_dim=8,
         intermediate_dim=16,
-        max_sequence_length=32,
+        max_sequence_length=positions,
     )
     rng = np.random.default_rng(0)
-    for weight in backbone.weights:  # The defaults are so small that all is alike.
+    for weight in made.weights:  # The defaults are so small that all is alike.
         weight.assign(weight + rng.normal(0.0, 0.3, weight.shape))
+    return made
+
+
+def tokenizer() -> keras_hub.models.BertTokenizer:
+    """The tokenizer of the vocabulary above."""
+    return keras_hub.models.BertTokenizer(
+        VOCABULARY, lowercase=True, strip_accents=True
+    )
+
+
+def trunk(sequence_length: int = 16, overlap: int = 4, **kwargs) -> mtl.trunks.Trunk:
+    """A trunk of that backbone."""
     return mtl.trunks.from_text_backbone(
-        backbone,
-        keras_hub.models.BertTokenizer(VOCABULARY, lowercase=True, strip_accents=True),
+        backbone(),
+        tokenizer(),
         sequence_length=sequence_length,
         overlap=overlap,
         name="tiny",
