@@ -1,13 +1,15 @@
-"""Asks a model on TF Serving about images, over gRPC or REST.
+"""Asks a model on TF Serving about images or texts, over gRPC or REST.
 
     python client.py MODEL photo.jpg other.png --server=localhost --protocol=grpc
+    python client.py MODEL --text "Oslo was a joy to visit." "What a bore."
 
-prints one line of JSON an image. Needs numpy; grpcio and protobuf for gRPC; Pillow for
-signatures that take pixels. It needs neither TensorFlow nor what made the model. As a
-library:
+prints one line of JSON an image or a text. Needs numpy; grpcio and protobuf for gRPC;
+Pillow for signatures that take pixels. It needs neither TensorFlow nor what made the
+model. As a library:
 
     outputs = predict_grpc("MODEL", images)                 # uint8 (batch, h, w, 3)
     outputs = predict_rest("MODEL", [jpeg], signature="serving_bytes")
+    outputs = predict_grpc("MODEL", {"text": ["Oslo was a joy to visit."]})
     outputs = predict_grpc("MODEL", {"inputs": numbers})    # any other inputs
 
 Exit codes: 0 all answered, 1 something refused or out of reach, 2 wrong usage.
@@ -336,7 +338,10 @@ def _failure(
     return ClientError(code, f"The server at {host} refused the request: {text}")
 
 
-def _read_input(path: str, signature: str) -> dict[str, np.ndarray]:
+def _read_input(given: str, text: bool, signature: str) -> dict[str, np.ndarray]:
+    if text:
+        return {"text": np.array([given.encode("utf-8", "replace")], object)}
+    path = given
     if signature.startswith(BYTES_SIGNATURE):
         with open(path, "rb") as file:
             return {"image_bytes": np.array([file.read()], object)}
@@ -357,7 +362,7 @@ def _of_task(outputs: dict[str, np.ndarray], task: str) -> dict[str, np.ndarray]
 
 
 def _readable(outputs: dict[str, np.ndarray], full: bool) -> dict[str, Any]:
-    """One image's outputs: no boxes that only fill up, big maps in short."""
+    """One input's outputs: nothing that only fills up, big maps in short."""
     result: dict[str, Any] = {}
     for name, batch in outputs.items():
         value = batch[0] if batch.ndim else batch
@@ -367,6 +372,10 @@ def _readable(outputs: dict[str, np.ndarray], full: bool) -> dict[str, Any]:
         if value.size > 1000 and not full:
             result[name] = {"shape": list(value.shape), "dtype": str(value.dtype)}
             result[name] |= {"min": value.min().item(), "max": value.max().item()}
+        elif value.dtype == np.object_:
+            texts = np.ravel(value)
+            result[name] = [item.decode("utf-8", "replace") for item in texts]
+            result[name] = result[name] if value.ndim else result[name][0]
         else:
             result[name] = value.tolist()
     return result
@@ -375,13 +384,19 @@ def _readable(outputs: dict[str, np.ndarray], full: bool) -> dict[str, Any]:
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("model", help="name of the model on the server")
-    parser.add_argument("images", nargs="+", metavar="image", help="JPEG or PNG files")
+    parser.add_argument(
+        "inputs", nargs="+", metavar="input", help="JPEG or PNG files, or texts"
+    )
+    parser.add_argument("--text", action="store_true", help="the inputs are texts")
     parser.add_argument("--server", default="localhost", help="host name")
     parser.add_argument(
         "--port", type=int, help="default: 8500 for gRPC, 8501 for REST"
     )
     parser.add_argument("--protocol", choices=("grpc", "rest"), default="grpc")
-    parser.add_argument("--signature", default=BYTES_SIGNATURE, help="what to ask for")
+    parser.add_argument(
+        "--signature",
+        help=f"what to ask for; default: {BYTES_SIGNATURE}, serving_default for texts",
+    )
     choice = parser.add_mutually_exclusive_group()
     choice.add_argument("--version", type=int, help="number of the version")
     choice.add_argument("--label", help="label of the version, such as stable")
@@ -392,26 +407,29 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Ask about each image, print the answers, return the exit code."""
+    """Ask about each input, print the answers, return the exit code."""
     options = _options(arguments)
+    options.signature = options.signature or (
+        "serving_default" if options.text else BYTES_SIGNATURE
+    )
     predict: Any = predict_grpc if options.protocol == "grpc" else predict_rest
     keys = ("signature", "server", "version", "label", "timeout")
     chosen = {key: getattr(options, key) for key in keys}
     if options.port is not None:
         chosen["port"] = options.port
     failed = 0
-    for path in options.images:
+    for given in options.inputs:
         try:
-            outputs = predict(
-                options.model, _read_input(path, options.signature), **chosen
-            )
+            inputs = _read_input(given, options.text, options.signature)
+            outputs = predict(options.model, inputs, **chosen)
             if options.task:
                 outputs = _of_task(outputs, options.task)
         except (ClientError, OSError, ImportError) as error:
-            print(f"{path}: {error}", file=sys.stderr)
+            print(f"{given}: {error}", file=sys.stderr)
             failed = 1
         else:
-            answer = {"image": path, "outputs": _readable(outputs, options.full)}
+            kind = "text" if options.text else "image"
+            answer = {kind: given, "outputs": _readable(outputs, options.full)}
             print(json.dumps(answer), flush=True)
     return failed
 

@@ -98,7 +98,7 @@ def test_unknown_command(capsys):
         ["list", "--long"],
         ["list", "a", "b"],
         ["show"],
-        ["predict", "only-a-name"],
+        ["predict", "nuclei-efficientnet_lite0-det-seg"],
         ["export", "a", "b", "c"],
         ["train"],
         ["evaluate"],

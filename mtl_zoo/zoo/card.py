@@ -126,7 +126,7 @@ def render(
         directions: `{task: {metric: "up" or "down"}}`.
         picture: Whether there is a `sample.png` to show. Defaults to `False`.
     """
-    kind = KINDS.get(next(iter(inputs)))
+    kind = KINDS.get(next(iter(inputs), ""))
     rows = [[f"`{key}`", "input", text] for key, text in inputs.items()]
     rows += [[f"`{key}`", "output", text] for key, text in outputs.items()]
     use = _USE.format(

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from mtl_zoo import evaluation
 from mtl_zoo.data import text_batches
@@ -55,10 +56,13 @@ def test_totals_are_those_of_the_metrics(model, batches):
 
 
 def test_a_row_by_hand(model):
-    sets = {"a": LabelledTexts(["film", "bad", "good"], {"sentiment": [0, 0, 1]})}
+    sets = {
+        "a": LabelledTexts(["film", "bad", "good"], {"sentiment": [0, 0, 1]}),
+        "b": LabelledTexts(["jane"], {"ner": [text_batches.joined(["jane"], [1])[1]]}),
+    }
     dataset = text_batches.evaluation_batches(sets, model.trunk.prepare)
-    scores = model.predict(np.array(["film", "bad", "good"]))["sentiment"]
-    guess = scores["label"] if isinstance(scores, dict) else scores.argmax(1)
+    found = model.predict_tasks(tf.constant(sets["a"].texts))
+    guess = np.asarray(found["sentiment"]["label"])
     row = evaluation.tables(model, dataset)["sentiment"]["negative"]
     truth = np.array([0, 0, 1])
     hits = int(((guess == 0) & (truth == 0)).sum())
