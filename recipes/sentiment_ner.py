@@ -88,7 +88,7 @@ def build_model(config: Config) -> mtl.architectures.HardSharing:
     )
     ner = mtl.Task(
         "ner",
-        mtl.heads.Tagging(btc.TYPES),
+        mtl.heads.Tagging(btc.TYPES, cases=64),
         mtl.losses.Tags(),
         [evaluation.EntityF1()],
         weight=config.weight_ner,

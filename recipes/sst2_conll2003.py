@@ -65,7 +65,7 @@ def build_model(config: Config) -> mtl.architectures.HardSharing:
     )
     ner = mtl.Task(
         "ner",
-        mtl.heads.Tagging(conll2003.TYPES),
+        mtl.heads.Tagging(conll2003.TYPES, cases=64),
         mtl.losses.Tags(),
         [evaluation.EntityF1()],
     )

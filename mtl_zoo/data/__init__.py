@@ -1,6 +1,7 @@
-"""Data sets, one file each: `nuclei`, `pets`, `digit_scenes`.
+"""Data sets, one file each: images, and texts.
 
-Every set has two functions, and this is what they promise:
+Every set of images (`nuclei`, `pets`, `digit_scenes`) has two functions, and this is
+what they promise:
 
 - `training_batches(...)`: an endless `tf.data.Dataset` of
   `(images, {target: label}, {target: weight})`, shuffled and augmented. Element `i`
@@ -14,7 +15,12 @@ Boxes are `{"boxes": (batch, M, 4), "labels": (batch, M)}`, `xyxy` in pixels of 
 image as given to the network, x2 and y2 exclusive, padded with -1. A weight is 0
 where a label is absent or a pixel is padding; the label there is any legal value.
 
-`nuclei` and `pets` come as archives, and `archives` says where they are looked for:
+Every set of texts (`btc`, `conll2003`, `fdu_mtl`, `gum`, `nlu_eval`,
+`sentence_polarity`, `sst`, `wnut17`) has `load(split)`, its examples;
+`text_sets.labelled` makes texts with labels for tasks of them, and `text_batches` makes
+batches of one set or several, drawn as `sampling` says.
+
+All but `digit_scenes` come as archives, and `archives` says where they are looked for:
 `MTL_ZOO_DATA` names the folder. `digit_scenes` needs no download;
 `digit_scenes_builder` has it as a TFDS set.
 """
@@ -29,6 +35,7 @@ __all__ = [
     "conll_columns",
     "digit_scenes",
     "digit_scenes_builder",
+    "fdu_mtl",
     "gum",
     "nlu_eval",
     "nuclei",

@@ -12,6 +12,7 @@ from keras import ops
 from mtl_zoo import linear_chain
 from mtl_zoo.entities import spans, tag_names
 from mtl_zoo.heads.head import Head
+from mtl_zoo.letter_case import CASES
 
 _NEVER = -1e4
 
@@ -26,6 +27,12 @@ class Tagging(Head):
     without its score for the end), and the best sequence of all is taken. Sequences
     that are not BIO, where an `I-t` does not follow its own type, are ruled out.
 
+    With `cases`, the head also reads which letters of each word are capitals, which
+    uncased trunks do not know: the case of the word, of the words beside it, and the
+    mean over the text go through a hidden layer together with the word's vector, and
+    what comes out is put beside that vector. Where none of it is informative, as in
+    text in capitals throughout, the head can tell.
+
     The raw output is a dict, since whoever reads tags needs to know of what:
     `emissions` `(batch, words, tags)`, the score of each tag for each word; `starts`
     and `ends` `(batch, words)`, the word's characters, equal where there is no word;
@@ -36,12 +43,13 @@ class Tagging(Head):
         types: Names of the types of entities.
         feature: Name of the feature with the words' vectors. Defaults to `"words"`.
         crf: Whether to add the conditional random field. Defaults to `True`.
+        cases: Units of the hidden layer that reads capitals. Defaults to `0`: none.
         dropout: Rate of the dropout before the scores. Defaults to `0.1`.
         max_entities: How many entities `decode` returns at the most. Defaults to `64`.
 
     Call arguments:
         features: Mapping with `(batch, words, width)` under `feature`, and `starts` and
-            `ends`.
+            `ends`; with `cases`, `(batch, words)` numbers under that name too.
 
     Raises:
         ValueError: When there is no type, or two have one name.
@@ -62,6 +70,7 @@ class Tagging(Head):
         types: Sequence[str],
         feature: str = "words",
         crf: bool = True,
+        cases: int = 0,
         dropout: float = 0.1,
         max_entities: int = 64,
         **kwargs: Any,
@@ -77,16 +86,24 @@ class Tagging(Head):
         self.tag_names = tag_names(types)
         self.feature = feature
         self.crf = crf
+        self.cases = cases
         self.dropout = dropout
         self.max_entities = max_entities
         self.drop = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
+        if cases:
+            self.hidden = keras.layers.Dense(
+                cases, activation="gelu", dtype=self.dtype_policy, name="hidden"
+            )
         self.emissions = keras.layers.Dense(
             len(self.tag_names), dtype="float32", name="emissions"
         )
 
     def build(self, input_shape: Mapping[str, Any]) -> None:
         """Builds the scores for the words' width."""
-        self.emissions.build((None, None, self.select(input_shape, self.feature)[-1]))
+        width = self.select(input_shape, self.feature)[-1]
+        if self.cases:
+            self.hidden.build((None, None, width + 4 * len(CASES)))
+        self.emissions.build((None, None, width + self.cases))
         if self.crf:
             tags = len(self.tag_names)
             self._allowed_pairs, self._allowed_first = _allowed(len(self.class_names))
@@ -103,6 +120,12 @@ class Tagging(Head):
     def call(self, features: Mapping[str, Any], training: bool | None = None) -> Any:
         """Returns the scores, and where the words are."""
         words = self.select(features, self.feature)
+        if self.cases:
+            written = _written(
+                self.select(features, "cases"), is_word(features), words.dtype
+            )
+            hidden = self.hidden(ops.concatenate([words, written], axis=-1))
+            words = ops.concatenate([words, hidden], axis=-1)
         scores = self.emissions(self.drop(words, training=training))
         raw = {
             "emissions": scores,
@@ -148,6 +171,7 @@ class Tagging(Head):
             "types": self.class_names,
             "feature": self.feature,
             "crf": self.crf,
+            "cases": self.cases,
             "dropout": self.dropout,
             "max_entities": self.max_entities,
         }
@@ -163,8 +187,27 @@ def _allowed(types: int) -> tuple[np.ndarray, np.ndarray]:
     return pairs.astype("float32"), np.where(inside, _NEVER, 0.0).astype("float32")
 
 
+def _written(cases: Any, mask: Any, dtype: str) -> Any:
+    """Return the cases of each word, its neighbours and its text, one-hot.
+
+    Args:
+        cases: int `(batch, words)`.
+        mask: bool `(batch, words)`, where there is a word.
+        dtype: Of the result.
+
+    Returns:
+        `(batch, words, 4 * len(CASES))`.
+    """
+    present = ops.expand_dims(ops.cast(mask, dtype), -1)
+    own = ops.one_hot(cases, len(CASES), dtype=dtype) * present
+    wide = ops.pad(own, ((0, 0), (1, 1), (0, 0)))
+    count = ops.maximum(ops.sum(present, axis=1, keepdims=True), 1)
+    text = ops.sum(own, axis=1, keepdims=True) / count
+    return ops.concatenate([wide[:, :-2], own, wide[:, 2:], text * present], axis=-1)
+
+
 def is_word(raw: Mapping[str, Any]) -> Any:
-    """Return where the raw output of a tagging head is about words, bool."""
+    """Return where features or the raw output of a tagging head are about words."""
     return ops.convert_to_tensor(raw["ends"]) > ops.convert_to_tensor(raw["starts"])
 
 

@@ -36,7 +36,7 @@ def from_text_backbone(
     Their outputs are hidden states `(windows, pieces, width)` that are zero where there
     is no piece, which is how each stage knows the padding. `prepare` makes what the
     stages take of strings, see `WordPieces`; the neck makes of the last hidden states
-    what heads read, see `TextFeatures`: `words`, `sentence`, `starts` and `ends`.
+    what heads read, see `TextFeatures`: `words`, `sentence`, `starts`, `ends`, `cases`.
 
     The layers, and so the weights, are shared with `backbone`, not copied, except for
     a frozen table. Heads on top of the encoder, such as BERT's pooler, are left out.

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
-OFFSETS = ("starts", "ends")
+OF_WORDS = ("starts", "ends", "cases")
 
 
 @keras.saving.register_keras_serializable(package="mtl_zoo")
@@ -26,7 +26,7 @@ class TextFeatures(keras.layers.Layer):
 
     Returns:
         `words` `(batch, W, width)`, zero where there is no word; `sentence` `(batch,
-        width)`; and, as they came, `starts` and `ends` `(batch, W)`.
+        width)`; and, as they came, `starts`, `ends` and `cases` `(batch, W)`.
     """
 
     def call(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -47,5 +47,5 @@ class TextFeatures(keras.layers.Layer):
         return {
             "words": words * ops.expand_dims(present, -1),
             "sentence": sentence / ops.sum(belongs, axis=1, keepdims=True),
-            **{name: inputs[name] for name in OFFSETS},
+            **{name: inputs[name] for name in OF_WORDS},
         }

@@ -9,6 +9,9 @@ import keras
 import tensorflow as tf
 import tensorflow_text as tf_text
 
+from mtl_zoo.letter_case import letter_cases
+from mtl_zoo.text_pairs import SEPARATOR
+
 # Where words end: as in BERT, and at all other Unicode spaces.
 _GAP = r"\s|\p{Z}|\p{Cc}|\p{Cf}"
 # Words of one character: punctuation and ideographs, as in BERT; and symbols such as
@@ -19,6 +22,9 @@ _ALONE = (
     r"|[\x{2A700}-\x{2B73F}]|[\x{2B740}-\x{2B81F}]|[\x{2B820}-\x{2CEAF}]"
     r"|[\x{F900}-\x{FAFF}]|[\x{2F800}-\x{2FA1F}]"
 )
+# Stands for the separator of a pair while control characters become blanks: a code
+# point that Unicode reserves for such use and that is never a character.
+_BETWEEN = "\ufdd0"
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 _LENGTH_MULTIPLE = 8
 
@@ -38,6 +44,10 @@ class WordPieces(keras.layers.Layer):
     by `overlap` pieces; each word is read in the window where it has most text on both
     sides. Nothing is left out. A text of more than `MAX_CHARACTERS` is refused, with
     `tf.errors.InvalidArgumentError`.
+
+    Two texts in one string, see `mtl_zoo.text_pairs.paired`, are read as a pair, with
+    `[SEP]` between them and the second in segment 1. Words of both have their places in
+    the whole string.
 
     Bytes that are not UTF-8 count as `bytes.decode("utf-8", "replace")` has it, and end
     a word.
@@ -62,7 +72,8 @@ class WordPieces(keras.layers.Layer):
         `(N, L)`; `window_text` `(N,)`, the text that a window belongs to;
         `word_tokens` `(batch, W)`, where in the `N * L` pieces a word begins, -1 where
         there is none; `starts` and `ends` `(batch, W)`, the word's characters in its
-        text, the end exclusive.
+        text, the end exclusive; `cases` `(batch, W)`, which of its letters are
+        capitals, see `mtl_zoo.letter_case`.
 
     Raises:
         ValueError: When a special piece is missing, or the lengths do not fit.
@@ -158,10 +169,12 @@ class WordPieces(keras.layers.Layer):
 
         Returns:
             Ragged int32: `ids` `(batch, pieces)`; and of each word, `(batch, words)`,
-            its first piece `firsts` and its characters `starts` to `ends`.
+            its first piece `firsts`, its characters `starts` to `ends`, and which of
+            them are capitals, `cases`.
         """
+        texts = tf.strings.regex_replace(texts, _BETWEEN, " ")
         texts = tf.strings.unicode_transcode(
-            texts,
+            tf.strings.regex_replace(texts, SEPARATOR, _BETWEEN),
             "UTF-8",
             "UTF-8",
             errors="replace",
@@ -181,15 +194,21 @@ class WordPieces(keras.layers.Layer):
         with tf.control_dependencies([] if too_long is None else [too_long]):
             texts = tf.identity(texts)
         words, begins, ends = tf_text.regex_split_with_offsets(
-            texts, f"{_GAP}|{_ALONE}", _ALONE
+            texts, f"{_GAP}|{_ALONE}|{_BETWEEN}", f"{_ALONE}|{_BETWEEN}"
         )
         plain = words.flat_values
+        between = tf.equal(plain, _BETWEEN)
         if self.strip_accents:
             plain = tf_text.normalize_utf8(plain, "NFD")
             plain = tf.strings.regex_replace(plain, r"\p{Mn}", "")
         if self.lowercase:
             plain = tf_text.case_fold_utf8(plain)
         found = self._tokenizer.tokenize(plain).merge_dims(1, -1)
+        found = found.with_flat_values(
+            tf.where(
+                tf.gather(between, found.value_rowids()), self._last, found.flat_values
+            )
+        )
         # A word of accents alone has nothing left; it still is a word.
         empty = tf.cast(found.row_lengths() == 0, tf.int64)[:, None]
         filler = tf.RaggedTensor.from_tensor(
@@ -209,11 +228,12 @@ class WordPieces(keras.layers.Layer):
             tf.int32,
         )
         starts, ends = _characters(texts, [begins, ends])
+        cases = words.with_flat_values(letter_cases(words.flat_values))
+        found = {"firsts": firsts, "starts": starts, "ends": ends, "cases": cases}
+        is_word = words.with_flat_values(~between)
         return {
             "ids": by_word.merge_dims(1, 2),
-            "firsts": firsts,
-            "starts": starts,
-            "ends": ends,
+            **{n: tf.ragged.boolean_mask(v, is_word) for n, v in found.items()},
         }
 
     def windows(
@@ -222,6 +242,7 @@ class WordPieces(keras.layers.Layer):
         firsts: tf.RaggedTensor,
         starts: tf.RaggedTensor,
         ends: tf.RaggedTensor,
+        cases: tf.RaggedTensor,
     ) -> dict[str, tf.Tensor]:
         """Lay pieces out in windows: what `pieces` returns to what a trunk takes."""
         content = self.sequence_length - 2
@@ -246,6 +267,9 @@ class WordPieces(keras.layers.Layer):
         tokens = tf.where(place == -1, self._first, tokens)
         tokens = tf.where(place == size[:, None], self._last, tokens)
         mask = tf.cast(place <= size[:, None], tf.int32)
+        ended = tf.cumsum(
+            tf.cast(tokens == self._last, tf.int32), axis=1, exclusive=True
+        )
 
         window = firsts - self.overlap // 2
         window = firsts.with_flat_values(
@@ -261,12 +285,13 @@ class WordPieces(keras.layers.Layer):
         shape = tf.stack([firsts.nrows(), tf.maximum(firsts.bounding_shape(axis=1), 1)])
         return {
             "token_ids": tokens,
-            "segment_ids": tf.zeros_like(tokens),
+            "segment_ids": tf.minimum(ended, 1) * mask,
             "padding_mask": mask,
             "window_text": text,
             "word_tokens": word_tokens.to_tensor(-1, shape=shape),
             "starts": starts.to_tensor(0, shape=shape),
             "ends": ends.to_tensor(0, shape=shape),
+            "cases": cases.to_tensor(0, shape=shape),
         }
 
     def compute_output_spec(self, inputs: Any) -> dict[str, keras.KerasTensor]:
@@ -278,6 +303,7 @@ class WordPieces(keras.layers.Layer):
             "word_tokens": (None, None),
             "starts": (None, None),
             "ends": (None, None),
+            "cases": (None, None),
         }
         return {name: keras.KerasTensor(s, "int32") for name, s in shapes.items()}
 

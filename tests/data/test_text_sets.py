@@ -9,6 +9,7 @@ from mtl_zoo.data import (
     archives,
     btc,
     conll2003,
+    fdu_mtl,
     gum,
     nlu_eval,
     sentence_polarity,
@@ -20,6 +21,7 @@ from mtl_zoo.data import (
 SETS = {
     "btc": btc,
     "conll2003": conll2003,
+    "fdu_mtl": fdu_mtl,
     "gum": gum,
     "nlu_eval": nlu_eval,
     "sentence_polarity": sentence_polarity,
@@ -99,6 +101,21 @@ def test_phrases_hold_no_held_out_sentence(real_data):
     phrases = bare("train_phrases")
     assert len(phrases) > 60_000
     assert not phrases & (bare("validation") | bare("test"))
+
+
+def test_reviews_that_leak_are_marked(real_data):
+    folder = real_data("fdu_mtl")
+    train, test = (
+        list(fdu_mtl.load(split, folder).as_numpy_iterator())
+        for split in ("train", "test")
+    )
+    assert (len(train), len(test)) == (25_380, 6_400)
+    assert len({row["domain"] for row in test}) == len(fdu_mtl.DOMAINS) == 16
+    known = {row["text"] for row in train}
+    leaked = {row["text"] for row in test if row["leaked"]}
+    assert sum(row["leaked"] for row in test) == 559
+    assert leaked <= known
+    assert not known & {row["text"] for row in test if not row["leaked"]}
 
 
 @pytest.mark.parametrize("name", SETS)

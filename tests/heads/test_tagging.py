@@ -25,6 +25,7 @@ def features(batch=3, words=7, seed=0):
         "words": tf.constant(vectors, tf.float32),
         "starts": tf.constant(np.where(there, starts, 0), tf.int32),
         "ends": tf.constant(np.where(there, starts + 4, 0), tf.int32),
+        "cases": tf.constant(rng.integers(0, 4, there.shape) * there, tf.int32),
     }
 
 
@@ -67,6 +68,42 @@ def test_best_of_all_possible_sequences(seed):
         assert not tags[row, length:].any()
 
 
+def test_capitals_by_hand():
+    """What reaches the hidden layer: own case, the neighbours', the mean."""
+    given = features(words=4)
+    given["cases"] = tf.constant([[1, 0, 2, 0], [3, 0, 0, 0], [0, 0, 0, 0]])
+    made = head(cases=3)
+    units = np.zeros(made.hidden.kernel.shape, "float32")
+    reads = {"own": (4 + 2, 0), "before": (0 + 1, 1), "mean": (12 + 2, 2)}
+    for row, column in reads.values():
+        units[WIDTH + row, column] = 1.0
+    made.hidden.kernel.assign(units)
+    made.hidden.bias.assign(np.zeros(3))
+    made.hidden.activation = keras.activations.linear
+    shown = [0, 1, 3]  # tags that a text may begin with
+    emissions = np.zeros((WIDTH + 3, 5), "float32")
+    emissions[[WIDTH, WIDTH + 1, WIDTH + 2], shown] = 1.0
+    made.emissions.kernel.assign(emissions)
+    made.emissions.bias.assign(np.zeros(5))
+    made.first.assign(np.zeros(5))
+    found = np.asarray(made(given)["emissions"])[:, :, shown]
+    # The first text has four words, the second two, the third none.
+    own, before, mean = (found[0, :, i] for i in range(3))
+    assert own.tolist() == [0, 0, 1, 0]
+    assert before.tolist() == [0, 1, 0, 0]
+    assert mean.tolist() == [0.25] * 4
+    assert not found[1, :, 2].any() and not found[2].any()
+
+
+def test_capitals_do_not_matter_without_cases():
+    given, other = features(), features()
+    other["cases"] = tf.zeros_like(other["cases"])
+    for cases, same in ((0, True), (5, False)):
+        made = head(cases=cases)
+        one, two = made(given)["emissions"], made(other)["emissions"]
+        assert np.array_equal(one, two) == same
+
+
 def test_impossible_sequences_are_never_found():
     for seed in range(20):
         tags = np.asarray(best_tags(head(seed)(features(words=9, seed=seed)))[0])
@@ -87,9 +124,9 @@ def test_decoded_by_hand():
     np.testing.assert_allclose(np.asarray(found["scores"])[0, :2], 1.0, atol=1e-6)
 
 
-@pytest.mark.parametrize("crf", [True, False])
-def test_padding_has_no_effect(crf):
-    made = head(crf=crf)
+@pytest.mark.parametrize("kwargs", [{}, {"crf": False}, {"cases": 3}])
+def test_padding_has_no_effect(kwargs):
+    made = head(**kwargs)
     alone = features(1, 7)
     padded = {
         k: tf.pad(v, [[0, 2], [0, 5]] + [[0, 0]] * (len(v.shape) - 2))
@@ -121,9 +158,9 @@ def test_the_probability_is_that_of_the_tag_among_all_sequences():
     np.testing.assert_allclose(found[0], expected, rtol=1e-4)
 
 
-@pytest.mark.parametrize("crf", [True, False])
-def test_every_weight_gets_a_gradient(crf):
-    made = head(crf=crf)
+@pytest.mark.parametrize("kwargs", [{}, {"crf": False}, {"cases": 3}])
+def test_every_weight_gets_a_gradient(kwargs):
+    made = head(**kwargs)
     labels = {"tags": tf.constant([[1, 2, 0, 3, 4, 0, 1], [3, 4, 0] + [-1] * 4])}
     with tf.GradientTape() as tape:
         raw = made({k: v[:2] for k, v in features().items()}, training=True)
@@ -160,7 +197,7 @@ def test_scores_are_float32_in_half_precision():
 
 
 def test_config_round_trip():
-    made = head(crf=False, dropout=0.3)
+    made = head(crf=False, cases=3, dropout=0.3)
     again = Tagging.from_config(made.get_config())
     assert again.get_config() == made.get_config()
 

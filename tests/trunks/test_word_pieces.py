@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from mtl_zoo.text_pairs import paired
 from mtl_zoo.trunks import WordPieces, word_pieces
 from tests.zoo.tiny_text import VOCABULARY
 
@@ -142,6 +143,22 @@ def test_graph_of_any_batch_equals_eager():
     for texts in ([*ODD.values()], ["bad " * 50], [""]):
         texts = tf.constant(texts)
         tf.nest.map_structure(np.testing.assert_array_equal, graph(texts), ours(texts))
+
+
+def test_a_pair_of_texts():
+    ours, text = layer(), paired("Jane saw.", "bad film")
+    found = ours([text, "bad"])
+    pieces = [VOCABULARY[i] for i in found["token_ids"][0].numpy() if i]
+    assert pieces == ["[CLS]", "jane", "saw", ".", "[SEP]", "bad", "film", "[SEP]"]
+    assert found["segment_ids"].numpy().tolist() == [[0] * 5 + [1] * 3, [0] * 8]
+    assert words_of(text) == ["Jane", "saw", ".", "bad", "film"]
+    assert unrolled(found, 0) == ["jane", "saw", ".", "bad", "film"]
+
+
+def test_what_stands_for_the_separator_is_none():
+    assert words_of("bad\ufdd0film") == ["bad", "film"]
+    assert not layer()(["bad\ufdd0film"])["segment_ids"].numpy().any()
+    assert words_of(b"\xff\x1e\xfe") == []
 
 
 def test_no_text_at_all():
