@@ -4,7 +4,8 @@ The corpus (Zeldes, 2017) marks every mention of an entity, pronouns and descrip
 too, nested. A *name* here is made of them: of a mention of a person, place or
 organisation whose head is a proper noun, the proper nouns around that head, with what
 joins them (`University of Oxford`) and without title (`Mr.`) or article; of nested ones
-the outer. The genres are those whose texts have open licences.
+the outer. Offices and institutions that are written like names but name no one in
+particular (`the Secretary`, `the Court`), and peoples (`Americans`), are none. The genres are those whose texts have open licences.
 """
 
 from __future__ import annotations
@@ -33,6 +34,14 @@ _TYPE_OF = {"place": "LOC", "organization": "ORG", "person": "PER"}
 _BRACKET = re.compile(r"\((\d+)-([a-z]+)[^()]*|(\d*)\)")
 _JOINING = ("of", "the", "de", "la", "von", "van", "for", "&", "-", "'s")
 _TITLES = ("mr.", "mrs.", "ms.", "dr.", "prof.", "mr", "mrs", "ms", "dr", "sir")
+_NO_NAMES = frozenset(
+    "attorney chancellor chief commander counsel emperor general governor honor judge "
+    "justice king lord major mayor minister pope president prince princess professor "
+    "queen secretary senator solicitor your agency army board bureau church city "
+    "college commission committee company council county court department district "
+    "government house island lake league library ministry museum navy party river "
+    "school state states territory town union university village".split()
+)
 
 
 class Gum(text_sets.TextSet):
@@ -95,6 +104,7 @@ class _Token:
 
     word: str
     is_name: bool
+    is_plural: bool
     head: int  # index of the governing token in the sentence, -1 for the root
     brackets: str
 
@@ -105,6 +115,7 @@ class _Token:
         return cls(
             word=columns[1],
             is_name=columns[4] in ("NNP", "NNPS"),
+            is_plural=columns[4] == "NNPS",
             head=int(columns[6]) - 1,
             brackets=entity[0].removeprefix("Entity=") if entity else "",
         )
@@ -150,6 +161,8 @@ def _name(
     heads = [i for i in inside if tokens[i].head not in inside]
     if not heads or not tokens[heads[0]].is_name:
         return None
+    if kind == "person" and tokens[heads[0]].is_plural:
+        return None
     joining = (*_JOINING, "and") if kind == "organization" else _JOINING
     first = last = heads[0]
     for step in (-1, 1):
@@ -162,4 +175,5 @@ def _name(
         first, last = min(first, edge), max(last, edge)
     while first < last and tokens[first].word.lower() in _TITLES:
         first += 1
-    return first, last + 1
+    words = {token.word.lower() for token in tokens[first : last + 1]}
+    return None if words <= _NO_NAMES.union(_JOINING) else (first, last + 1)

@@ -8,6 +8,7 @@ from mtl_zoo.training.nan_guard import (
     NonFiniteLossError,
     RaiseOnNonFiniteLoss,
 )
+from mtl_zoo.training.precision import bfloat16_products
 from mtl_zoo.training.resume import Resume
 from mtl_zoo.training.study import study
 
@@ -17,6 +18,7 @@ __all__ = [
     "NonFiniteLossError",
     "RaiseOnNonFiniteLoss",
     "Resume",
+    "bfloat16_products",
     "config_from_flags",
     "define_flags",
     "fit",
