@@ -14,9 +14,27 @@ tag `j` behind tag `i`, is `(tags, tags)` or `(batch, tags, tags)`; `mask`, bool
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
+import keras
 from keras import ops
+
+
+def _as_one_graph(function: Callable) -> Callable:
+    """Give a function tensors; with TensorFlow, op by op, its loop would be slow."""
+    run = function
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        run = tf.function(function, autograph=False, reduce_retracing=True)
+
+    @functools.wraps(function)
+    def call(emissions: Any, transitions: Any, mask: Any) -> Any:
+        return run(*_as_tensors(emissions, transitions, mask))
+
+    return call
 
 
 def path_score(emissions: Any, transitions: Any, tags: Any, mask: Any) -> Any:
@@ -46,6 +64,7 @@ def path_score(emissions: Any, transitions: Any, tags: Any, mask: Any) -> Any:
     return ops.sum(own * present, axis=1) + ops.sum(between * present[:, 1:], axis=1)
 
 
+@_as_one_graph
 def log_normalizer(emissions: Any, transitions: Any, mask: Any) -> Any:
     """Return the log of the sum over all tags of the exponential of their scores.
 
@@ -54,11 +73,11 @@ def log_normalizer(emissions: Any, transitions: Any, mask: Any) -> Any:
     Returns:
         float32 `(batch,)`, 0 for empty rows.
     """
-    emissions, transitions, mask = _as_tensors(emissions, transitions, mask)
     last, _ = _forward(emissions, transitions, mask)
     return ops.where(mask[:, 0], ops.logsumexp(last, axis=-1), 0.0)
 
 
+@_as_one_graph
 def marginals(emissions: Any, transitions: Any, mask: Any) -> Any:
     """Return the probability of each tag for each word, given all words.
 
@@ -67,7 +86,6 @@ def marginals(emissions: Any, transitions: Any, mask: Any) -> Any:
     Returns:
         float32 `(batch, time, tags)`, 0 where the mask is false.
     """
-    emissions, transitions, mask = _as_tensors(emissions, transitions, mask)
     _, alphas = _forward(emissions, transitions, mask)
     last = ops.zeros_like(emissions[:, 0])
 
@@ -81,14 +99,14 @@ def marginals(emissions: Any, transitions: Any, mask: Any) -> Any:
     return ops.where(ops.expand_dims(mask, -1), chances, 0.0)
 
 
+@_as_one_graph
 def viterbi(emissions: Any, transitions: Any, mask: Any) -> Any:
     """Return the tags with the highest score.
 
     Returns:
         int32 `(batch, time)`, 0 where the mask is false.
     """
-    emissions, transitions, mask = _as_tensors(emissions, transitions, mask)
-    stay = ops.arange(emissions.shape[-1], dtype="float32")
+    stay = ops.cast(ops.arange(ops.shape(emissions)[-1]), "float32")
 
     def step(best: Any, x: Any) -> tuple[Any, Any]:
         paths = ops.expand_dims(best, -1) + transitions

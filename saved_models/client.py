@@ -365,7 +365,7 @@ def _readable(outputs: dict[str, np.ndarray], full: bool) -> dict[str, Any]:
     """One input's outputs: nothing that only fills up, big maps in short."""
     result: dict[str, Any] = {}
     for name, batch in outputs.items():
-        value = batch[0] if batch.ndim else batch
+        value = batch[0, ...] if batch.ndim else batch  # an array, of bytes too
         count = outputs.get(f"{name.rpartition('_')[0]}_count")
         if count is not None and value.ndim:
             value = value[: int(count[0])]

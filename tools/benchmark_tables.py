@@ -50,6 +50,23 @@ def serving_exports() -> str:
     return table([*head, "one call / one by one"], rows)
 
 
+def texts_elsewhere() -> str:
+    """The text model on reviews of other domains, and on edited English."""
+    found = read("texts_elsewhere")
+    rows = [
+        [f"FDU-MTL, {domain}", "accuracy", f"{row['accuracy']:.3f}", str(row["count"])]
+        for domain, row in found["fdu_mtl_test"].items()
+    ]
+    names = found["gum_test"]
+    total = sum(row["count"] for row in names["types"].values())
+    rows.append(["GUM, all types", "F1", f"{names['f1']:.3f}", str(total)])
+    rows += [
+        [f"GUM, {kind}", "F1", f"{row['f1']:.3f}", str(row["count"])]
+        for kind, row in names["types"].items()
+    ]
+    return table(["Texts", "Metric", "", "Texts or names"], rows)
+
+
 def xla_cpu() -> str:
     """Latency of the forms of the trunk."""
     rows = []
@@ -146,6 +163,7 @@ TABLES = {
     "other_targets": other_targets,
     "other_accuracy": other_accuracy,
     "serving_exports": serving_exports,
+    "texts_elsewhere": texts_elsewhere,
     "xla_cpu": xla_cpu,
     "xla_gpu": xla_gpu,
 }

@@ -25,6 +25,7 @@ FILES = (
     "README.md",
     "recipes/README.md",
     "docs/serving.md",
+    "docs/texts.md",
     "docs/xla.md",
     "docs/other_targets.md",
 )

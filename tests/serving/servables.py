@@ -14,6 +14,7 @@ from pathlib import Path
 import grpc
 import numpy as np
 import tensorflow as tf
+import tensorflow_text  # noqa: F401 (a server has its operations built in)
 from google.protobuf import text_format
 from tensorflow_serving.apis import model_pb2, prediction_log_pb2
 from tensorflow_serving.config import model_server_config_pb2
