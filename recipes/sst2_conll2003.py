@@ -39,9 +39,9 @@ class Config:
     preset: str = ""  # a KerasHub preset for the trunk; empty: MiniLM-L6
     single_task: str = ""  # "sentiment" or "ner" trains that task alone
     passes_sentiment: float = 2.0  # times over the 67,943 phrases
-    passes_ner: float = 3.0  # times over the 14,041 sentences
+    passes_ner: float = 2.5  # times over the 14,041 sentences
     epochs: int = 3  # parts of the whole, with a validation after each
-    batch_size: int = 48
+    batch_size: int = 32
     bfloat16: bool = False  # products in bfloat16, for CPUs that have it
     learning_rate: float = 1e-4
     weight_decay: float = 0.01
