@@ -60,6 +60,7 @@ class Config:
     passes_wnut17: float = 1.0
     mixed: bool = False  # each text of a batch from any set, or one set a batch
     weight_ner: float = 1.0  # of the loss
+    piece_dropout: float = 0.1  # share of word pieces hidden in training
     epochs: int = 3  # parts of the whole, with a validation after each
     batch_size: int = 32
     bfloat16: bool = False  # products in bfloat16, for CPUs that have it
@@ -94,10 +95,11 @@ def build_model(config: Config) -> mtl.architectures.HardSharing:
         [evaluation.EntityF1()],
         weight=config.weight_ner,
     )
+    options = {"freeze_table": True, "piece_dropout": config.piece_dropout}
     if config.preset:
-        trunk = mtl.trunks.from_text_preset(config.preset, freeze_table=True)
+        trunk = mtl.trunks.from_text_preset(config.preset, **options)
     else:
-        trunk = mtl.trunks.minilm_l6(freeze_table=True)
+        trunk = mtl.trunks.minilm_l6(**options)
     tasks = [task for task in (sentiment, ner) if config.single_task in ("", task.name)]
     model = mtl.architectures.HardSharing(trunk, tasks, name="sentiment_ner")
     model.build((None,))

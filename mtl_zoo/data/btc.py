@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import tensorflow as tf
 
@@ -19,12 +19,19 @@ TAGS = tag_names(TYPES)
 VALIDATION = 1000
 """The last tweets of section H, which are the validation split."""
 
+# The section whose annotators left the `@` of a handle out of its name.
+_BARE_HANDLES = "b"
+
 # Lines without a word.
 _MALFORMED = {"f": 2, "h": 4}
 
 
 class Btc(text_sets.TextSet):
-    """TFDS builder: section F is the test; A, B, E, G and H are the rest."""
+    """TFDS builder: section F is the test; A, B, E, G and H are the rest.
+
+    In all sections but B, the `@` of a handle is tagged as a name of its own, of the
+    type of the handle; in B it is made so.
+    """
 
     name = "btc"
     DESCRIPTION = "Tweets with three types of named entities, as BIO tags."
@@ -76,4 +83,16 @@ def _section(source: pathlib.Path, name: str) -> Iterator[dict]:
     for words, tags in conll_columns.read(
         source / f"{name}.conll", malformed=_MALFORMED.get(name, 0)
     ):
-        yield {"words": words, "tags": conll_columns.to_bio(tags, "iob1")}
+        tags = conll_columns.to_bio(tags, "iob1")
+        if name == _BARE_HANDLES:
+            tags = _with_at_signs(words, tags)
+        yield {"words": words, "tags": tags}
+
+
+def _with_at_signs(words: Sequence[str], tags: Sequence[str]) -> list[str]:
+    """Tag the `@` before a name as the other sections do: as one of the same type."""
+    following = [*tags[1:], "O"]
+    return [
+        after if (word, tag) == ("@", "O") and after.startswith("B-") else tag
+        for word, tag, after in zip(words, tags, following, strict=True)
+    ]

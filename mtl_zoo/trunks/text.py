@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -28,6 +28,7 @@ def from_text_backbone(
     overlap: int | None = None,
     layers: int | None = None,
     freeze_table: bool = False,
+    piece_dropout: float = 0.0,
     name: str | None = None,
 ) -> Trunk:
     """Cut an encoder of BERT's family into stages, strings in.
@@ -51,6 +52,7 @@ def from_text_backbone(
         freeze_table: Whether the table of token embeddings, often half of all weights,
             is not trained and stored in half precision, see `FrozenTable`. Defaults to
             `False`.
+        piece_dropout: See `TokenEmbeddings`. Defaults to `0.0`.
         name: Name of the trunk. Defaults to that of the backbone.
 
     Returns:
@@ -113,7 +115,13 @@ def from_text_backbone(
     if freeze_table:
         embed = _with_frozen_table(embed)
     stages: dict[str, keras.layers.Layer] = {
-        EMBEDDINGS: TokenEmbeddings(embed, name=EMBEDDINGS)
+        EMBEDDINGS: TokenEmbeddings(
+            embed,
+            piece_dropout=piece_dropout,
+            mask_id=prepare.mask_id,
+            special_ids=prepare.special_ids,
+            name=EMBEDDINGS,
+        )
     }
     for number, encoder in enumerate(encoders[:layers], 1):
         stages[f"layer_{number}"] = EncoderLayer(encoder, name=f"layer_{number}")
@@ -171,6 +179,12 @@ class TokenEmbeddings(keras.layers.Layer):
     Args:
         embed: Model from `{"token_ids": ..., "segment_ids": ...}` (those that it has),
             int `(windows, pieces)`, to `(windows, pieces, width)`.
+        piece_dropout: Share of the pieces that are hidden in training, so that no task
+            comes to hang on single words: each with this probability reads `mask_id`.
+            Gal and Ghahramani (2016, https://arxiv.org/abs/1512.05287) drop words of
+            the vocabulary instead, all occurrences at once. Defaults to `0.0`.
+        mask_id: What hidden pieces read. Defaults to `0`.
+        special_ids: Pieces that are never hidden. Defaults to none.
 
     Inputs:
         What `WordPieces` returns.
@@ -179,13 +193,38 @@ class TokenEmbeddings(keras.layers.Layer):
         `(windows, pieces, width)`.
     """
 
-    def __init__(self, embed: keras.Model, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        embed: keras.Model,
+        piece_dropout: float = 0.0,
+        mask_id: int = 0,
+        special_ids: Sequence[int] = (),
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
+        if not 0.0 <= piece_dropout < 1.0:
+            raise ValueError(
+                f"`piece_dropout` must be at least 0 and below 1. Received: "
+                f"{piece_dropout}"
+            )
         self.embed = embed
+        self.piece_dropout = piece_dropout
+        self.mask_id = mask_id
+        self.special_ids = tuple(special_ids)
+        if piece_dropout:
+            self.seed_generator = keras.random.SeedGenerator()
         self.built = True
 
     def call(self, inputs: Mapping[str, Any], training: bool | None = None) -> Any:
         taken = {name: inputs[name] for name in self.embed.input}
+        if training and self.piece_dropout:
+            ids = taken["token_ids"]
+            hidden = self.piece_dropout > keras.random.uniform(
+                ops.shape(ids), seed=self.seed_generator
+            )
+            for special in self.special_ids:
+                hidden = ops.logical_and(hidden, ops.not_equal(ids, special))
+            taken["token_ids"] = ops.where(hidden, self.mask_id, ids)
         vectors = self.embed(taken, training=training)
         mask = ops.cast(inputs["padding_mask"], vectors.dtype)
         return vectors * ops.expand_dims(mask, -1)
@@ -194,6 +233,9 @@ class TokenEmbeddings(keras.layers.Layer):
         return {
             **super().get_config(),
             "embed": keras.saving.serialize_keras_object(self.embed),
+            "piece_dropout": self.piece_dropout,
+            "mask_id": self.mask_id,
+            "special_ids": self.special_ids,
         }
 
     @classmethod

@@ -152,6 +152,18 @@ class WordPieces(keras.layers.Layer):
             **kwargs,
         )
 
+    @property
+    def special_ids(self) -> tuple[int, ...]:
+        """Numbers of the pieces that are no part of a text."""
+        return self._pad, self._unknown, self._first, self._last
+
+    @property
+    def mask_id(self) -> int:
+        """Number of the piece that hides another: `[MASK]`, or else `[UNK]`."""
+        if "[MASK]" in self.vocabulary:
+            return self.vocabulary.index("[MASK]")
+        return self._unknown
+
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         # Keras would take a list of strings for a list of inputs.
         if isinstance(inputs, list | tuple):

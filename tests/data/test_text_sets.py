@@ -223,6 +223,12 @@ def test_tfds_gives_the_same_form(monkeypatch):
     assert row == {"text": b"fine", "label": 1}
 
 
+def test_at_signs_of_handles_are_tagged_alike():
+    words = ["@", "jane", "@", "home", "see", "@", "nyc"]
+    tags = ["O", "B-PER", "O", "O", "O", "B-LOC", "B-LOC"]
+    assert btc._with_at_signs(words, tags) == ["B-PER", *tags[1:]]
+
+
 def test_unknown_sources_are_refused():
     for module in (conll2003, sst):
         with pytest.raises(ValueError, match=r"'archive' or 'tfds'.*source='web'"):

@@ -175,3 +175,35 @@ def test_strings_are_prepared_by_the_model():
     prepared = network(network.prepare(texts))
     np.testing.assert_allclose(prepared["sentiment"], direct["sentiment"], atol=1e-5)
     assert isinstance(network, mtl.MultiTaskModel)
+
+
+def test_pieces_are_hidden_in_training_alone():
+    trunk = tiny_text.trunk(piece_dropout=0.5)
+    stage = trunk.stages["embeddings"]
+    for layer in stage.embed.layers:
+        if isinstance(layer, keras.layers.Dropout):
+            layer.rate = 0.0
+    inputs = trunk.prepare(["the film was good in oslo jane saw new york"])
+    plain = stage(inputs)
+    np.testing.assert_array_equal(plain, stage(inputs, training=False))
+    hidden = stage({**inputs, "token_ids": tf.fill([1, 16], stage.mask_id)})
+    seen = np.zeros(16)
+    for _ in range(20):
+        found = stage(inputs, training=True).numpy()
+        is_plain = np.isclose(found, plain, atol=1e-6).all(-1)[0]
+        is_hidden = np.isclose(found, hidden, atol=1e-6).all(-1)[0]
+        assert (is_plain | is_hidden).all()
+        seen += ~is_plain
+    # [CLS], ten words, [SEP], padding.
+    assert seen[0] == 0 and not seen[11:].any()
+    assert seen[1:11].min() >= 5 and seen[1:11].max() < 20
+
+
+def test_hidden_pieces_depend_on_the_seed_and_are_saved():
+    keras.utils.set_random_seed(4)
+    one = tiny_text.trunk(piece_dropout=0.5).stages["embeddings"]
+    config = keras.saving.serialize_keras_object(one)
+    again = keras.saving.deserialize_keras_object(config)
+    assert again.get_config() == one.get_config()
+    with pytest.raises(ValueError, match=r"piece_dropout.*Received: 1.0"):
+        tiny_text.trunk(piece_dropout=1.0)
