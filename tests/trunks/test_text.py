@@ -199,11 +199,11 @@ def test_pieces_are_hidden_in_training_alone():
     assert seen[1:11].min() >= 5 and seen[1:11].max() < 20
 
 
-def test_hidden_pieces_depend_on_the_seed_and_are_saved():
-    keras.utils.set_random_seed(4)
+def test_the_share_of_hidden_pieces_is_saved_and_checked():
     one = tiny_text.trunk(piece_dropout=0.5).stages["embeddings"]
     config = keras.saving.serialize_keras_object(one)
     again = keras.saving.deserialize_keras_object(config)
-    assert again.get_config() == one.get_config()
+    for name in ("piece_dropout", "mask_id", "special_ids"):
+        assert getattr(again, name) == getattr(one, name)
     with pytest.raises(ValueError, match=r"piece_dropout.*Received: 1.0"):
         tiny_text.trunk(piece_dropout=1.0)
