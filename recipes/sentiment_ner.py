@@ -54,9 +54,9 @@ class Config:
     data_dir: str = ""  # where the archives are; empty: the folder in MTL_ZOO_DATA
     preset: str = ""  # a KerasHub preset for the trunk; empty: MiniLM-L6
     single_task: str = ""  # "sentiment" or "ner" trains that task alone
-    passes_sentence_polarity: float = 3.0  # times over each set
-    passes_btc: float = 3.0
-    passes_gum: float = 4.0
+    passes_sentence_polarity: float = 2.5  # times over each set
+    passes_btc: float = 2.5
+    passes_gum: float = 3.0
     passes_wnut17: float = 1.0
     mixed: bool = False  # each text of a batch from any set, or one set a batch
     weight_ner: float = 1.0  # of the loss
@@ -64,7 +64,7 @@ class Config:
     epochs: int = 3  # parts of the whole, with a validation after each
     batch_size: int = 32
     bfloat16: bool = False  # products in bfloat16, for CPUs that have it
-    learning_rate: float = 1.2e-4
+    learning_rate: float = 1e-4
     weight_decay: float = 0.01
     seed: int = 0
     tiny: bool = False  # a few steps on a few texts

@@ -39,12 +39,16 @@ def predictor(saved_text):
     return TextPredictor(saved_text / tiny_text.NAME)
 
 
+@pytest.fixture(scope="module")
+def served(saved_text):
+    version = saved_text / tiny_text.NAME / "1"
+    return tf.saved_model.load(str(version)).signatures["serving_default"]
+
+
 @pytest.mark.parametrize("name", TEXTS)
-def test_one_answer(name, text_server, text_network, predictor, saved_text):
+def test_one_answer(name, text_server, text_network, predictor, served):
     text = TEXTS[name]
     data = text if isinstance(text, bytes) else text.encode()
-    version = saved_text / tiny_text.NAME / "1"
-    served = tf.saved_model.load(str(version)).signatures["serving_default"]
     expected = {k: v.numpy() for k, v in served(text=tf.constant([data])).items()}
     ports = {"grpc": text_server.grpc_port, "rest": text_server.rest_port}
     for protocol, port in ports.items():
@@ -68,16 +72,19 @@ def test_one_answer(name, text_server, text_network, predictor, saved_text):
     assert len(told["ner"]) == min(6, int(expected["ner_count"][0]))
 
 
-@pytest.mark.parametrize("name", sorted({*TEXTS} - {"longest"}))
 def test_the_command_line_says_what_python_says(
-    name, predictor, saved_text, capsys, tmp_path, monkeypatch
+    predictor, saved_text, capsys, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("MTL_ZOO_SAVED_MODELS", str(saved_text))
-    text = TEXTS[name]
-    file = tmp_path / "text"
-    file.write_bytes(text if isinstance(text, bytes) else text.encode())
-    assert cli.main(["predict", tiny_text.NAME, str(file), "--whole"]) == 0
-    assert json.loads(capsys.readouterr().out) == predictor([text])[0]
+    texts = [text for name, text in TEXTS.items() if name != "longest"]
+    files = []
+    for number, text in enumerate(texts):
+        file = tmp_path / f"{number}"
+        file.write_bytes(text if isinstance(text, bytes) else text.encode())
+        files.append(str(file))
+    assert cli.main(["predict", tiny_text.NAME, *files, "--whole"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert lines == predictor(texts)
 
 
 def test_a_text_too_long_is_refused_everywhere(
