@@ -61,7 +61,7 @@ class FduMtl(text_sets.TextSet):
             "text": tfds.features.Text(),
             "label": tfds.features.ClassLabel(names=LABELS),
             "domain": tfds.features.ClassLabel(names=DOMAINS),
-            "leaked": tfds.features.Scalar(dtype="bool"),
+            "leaked": tfds.features.Scalar(dtype=tf.bool),
         }
 
     def examples(self, source: pathlib.Path, split: str) -> Iterator[dict]:
