@@ -1,6 +1,6 @@
 """The whole way in a few minutes: predict, train, compare, export, call.
 
-1. Shipped models predict on photographs that come with scikit-image, and on sentences.
+1. Shipped models predict on photographs that come with scikit-image.
 2. `digit_scenes` trains on scenes of real handwritten digits: all tasks in one model,
    then each task alone with the same budget; the table shows what sharing changed.
 3. The trained model is exported for TensorFlow Serving, and the export is called in a
@@ -31,13 +31,6 @@ PHOTOS = {  # which photographs each shipped model can say something about
     "nuclei-efficientnet_lite0-det-seg": {"tissue": skimage.data.immunohistochemistry},
 }
 
-SENTENCES = {
-    "sentences-minilm_l6-sentiment-ner": (
-        "What a joy to see Oslo again, said Jane Campion of the BBC.",
-        "The kettle broke within a week and the shop in Leeds never answered.",
-    ),
-}
-
 CALL = """
 import sys
 sys.modules["keras"] = sys.modules["mtl_zoo"] = None  # importing them now fails
@@ -58,7 +51,7 @@ class Config:
 
 
 def predict(out: Path) -> None:
-    """Shipped models on photographs and texts, by the users' command line."""
+    """Shipped models on photographs, by the command line that users have."""
     for name, photos in PHOTOS.items():
         folder = out / "photos" / name
         folder.mkdir(parents=True, exist_ok=True)
@@ -67,9 +60,7 @@ def predict(out: Path) -> None:
         target = out / "predictions" / name
         _run("-m", "mtl_zoo.cli", "predict", name, str(folder), f"--out={target}")
         for title in photos:
-            print(f"  picture: {target / title}.png", flush=True)
-    for name, sentences in SENTENCES.items():
-        _run("-m", "mtl_zoo.cli", "predict", name, *sentences)
+            print(f"  picture: {target / title}.png")
 
 
 def train(out: Path, config: Config) -> None:
@@ -117,7 +108,7 @@ def run(config: Config) -> None:
     """Do it all, and say what is where."""
     out, start = Path(config.out), time.perf_counter()
     out.mkdir(parents=True, exist_ok=True)
-    print("1. Shipped models predict on photographs and sentences", flush=True)
+    print("1. Shipped models predict on photographs", flush=True)
     predict(out)
     print("\n2. digit_scenes trains, then each task alone", flush=True)
     train(out, config)

@@ -27,9 +27,7 @@ def read(name: str) -> dict[str, Any]:
 def serving_exports() -> str:
     """Size and cold start of each export; all tasks in one call against one by one."""
     rows = []
-    files = ("serving_exports", "serving_exports_texts")
-    models = {k: v for name in files for k, v in read(name)["models"].items()}
-    for model, found in models.items():
+    for model, found in read("serving_exports")["models"].items():
         for label, export in found["exports"].items():
             rows.append(
                 [
@@ -39,8 +37,6 @@ def serving_exports() -> str:
                     f"{export['graph_mb']:.1f}",
                     f"{export['load_s']:.1f}",
                     f"{export['warm_up_s']:.1f}",
-                    # Measured since there are models for texts.
-                    f"{export['memory_mb']:.0f}" if "memory_mb" in export else "",
                     "",
                 ]
             )
@@ -49,25 +45,8 @@ def serving_exports() -> str:
             f"{latency['all_tasks']:.0f} / {latency['one_by_one']:.0f} ms = "
             f"{latency['ratio']:.2f}"
         )
-    head = ["Model", "Tasks", "MB", "graph MB", "load s", "warm-up s", "memory MB"]
+    head = ["Model", "Tasks", "MB", "graph MB", "load s", "warm-up s"]
     return table([*head, "one call / one by one"], rows)
-
-
-def texts_elsewhere() -> str:
-    """The text model on reviews of other domains, and on edited English."""
-    found = read("texts_elsewhere")
-    rows = [
-        [f"FDU-MTL, {domain}", "accuracy", f"{row['accuracy']:.3f}", str(row["count"])]
-        for domain, row in found["fdu_mtl_test"].items()
-    ]
-    names = found["gum_test"]
-    total = sum(row["count"] for row in names["types"].values())
-    rows.append(["GUM, all types", "F1", f"{names['f1']:.3f}", str(total)])
-    rows += [
-        [f"GUM, {kind}", "F1", f"{row['f1']:.3f}", str(row["count"])]
-        for kind, row in names["types"].items()
-    ]
-    return table(["Texts", "Metric", "", "Texts or names"], rows)
 
 
 def xla_cpu() -> str:
@@ -166,7 +145,6 @@ TABLES = {
     "other_targets": other_targets,
     "other_accuracy": other_accuracy,
     "serving_exports": serving_exports,
-    "texts_elsewhere": texts_elsewhere,
     "xla_cpu": xla_cpu,
     "xla_gpu": xla_gpu,
 }

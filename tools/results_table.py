@@ -25,7 +25,6 @@ FILES = (
     "README.md",
     "recipes/README.md",
     "docs/serving.md",
-    "docs/texts.md",
     "docs/xla.md",
     "docs/other_targets.md",
 )
