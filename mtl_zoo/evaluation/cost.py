@@ -27,7 +27,7 @@ def cost(
     Args:
         multi_task: The model of all tasks.
         single_task: `{task: model of that task alone}`.
-        inputs: One batch, usually of one sample.
+        inputs: One batch, usually of one sample; of texts, a list of strings.
         rounds: Timed rounds. Defaults to `31`.
 
     Returns:
@@ -39,6 +39,8 @@ def cost(
         name: [tf.function(model.predict_tasks, autograph=False) for model in models]
         for name, models in sides.items()
     }
+    if isinstance(inputs, list) and all(isinstance(one, str) for one in inputs):
+        inputs = tf.constant(inputs)
     inputs = tf.nest.map_structure(tf.convert_to_tensor, inputs)
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(rounds + 2):
