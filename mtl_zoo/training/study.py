@@ -16,6 +16,7 @@ import keras
 from mtl_zoo.evaluation import report
 from mtl_zoo.evaluation.cost import cost
 from mtl_zoo.evaluation.delta_m import CONVENTIONS, delta_m
+from mtl_zoo.zoo import registry
 
 MULTI_TASK = "multi_task"
 
@@ -138,7 +139,7 @@ def _models(
 ) -> tuple[keras.Model, dict[str, keras.Model]]:
     """Load the multi-task model and the single-task models of a seed."""
     multi_task, *single = (
-        keras.saving.load_model(base / f"{name}-seed{seed}" / "model.keras")
+        registry.load(base / f"{name}-seed{seed}" / "model.keras")
         for name in (MULTI_TASK, *tasks)
     )
     return multi_task, dict(zip(tasks, single, strict=True))
