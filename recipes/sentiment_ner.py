@@ -12,7 +12,8 @@ names of persons, places and organisations.
     python recipes/sentiment_ner.py --compare --seeds=0  # all of them, metrics.json
     python recipes/sentiment_ner.py --tiny               # a minute, to try it
 
-No model of it ships yet.
+Results, time and device: runs/sentiment_ner/metrics.json.
+No model of it ships yet, and so no results are in the repository.
 """
 
 from __future__ import annotations

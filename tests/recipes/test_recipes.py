@@ -175,8 +175,9 @@ def one_step(recipe, config, data):
     """Train on one batch, eagerly, and return model, losses and test metrics."""
     model = recipe.build_model(config)
     model.compile(keras.optimizers.SGD(1e-3), run_eagerly=True)
-    batch = data.map(recipe.for_tasks).take(1)
-    history = model.fit(batch, verbose=0).history
+    if hasattr(recipe, "for_tasks"):  # batches of texts are for the tasks already
+        data = data.map(recipe.for_tasks)
+    history = model.fit(data.take(1), verbose=0).history
     names = ["loss", *(f"{task}_loss" for task in model.task_names)]
     losses = [history[name][0] for name in names]
     assert np.isfinite(losses).all() and min(losses) > 0
