@@ -93,7 +93,7 @@ def published() -> str:
         ours.append(
             [
                 f"MiniLM-L6, {title} (ours)",
-                "22.7" if side == "multi_task" else "2 x 22.7",
+                f"{metrics['cost']['parameters'][side] / 1e6:.1f}",
                 *(
                     f"{100 * found[task][metric]['mean']:.1f}"
                     for task, metric in (("sentiment", "accuracy"), ("ner", "f1"))

@@ -35,7 +35,7 @@ _TYPE_OF = {"place": "LOC", "organization": "ORG", "person": "PER"}
 _BRACKET = re.compile(r"\((\d+)-([a-z]+)[^()]*|(\d*)\)")
 _JOINING = ("of", "the", "de", "la", "von", "van", "for", "&", "-", "'s")
 _TITLES = ("mr.", "mrs.", "ms.", "dr.", "prof.", "mr", "mrs", "ms", "dr", "sir")
-_NO_NAMES = frozenset(
+_NO_NAMES = frozenset(_JOINING).union(
     """
     attorney chancellor chief commander counsel emperor general governor honor judge
     justice king lord major mayor minister pope president prince princess professor
@@ -179,4 +179,4 @@ def _name(
     while first < last and tokens[first].word.lower() in _TITLES:
         first += 1
     words = {token.word.lower() for token in tokens[first : last + 1]}
-    return None if words <= _NO_NAMES.union(_JOINING) else (first, last + 1)
+    return None if words <= _NO_NAMES else (first, last + 1)
