@@ -15,31 +15,40 @@ import tensorflow as tf
 from keras import ops
 
 from mtl_zoo import gradients as grads
-from mtl_zoo.balancing import GradientBalancing
+from mtl_zoo.balancing.balancing import GradientBalancing, gramian_of
 
 
 def balanced_gradients(
     tape: tf.GradientTape,
-    balancing: GradientBalancing,
+    balancing: GradientBalancing | Any,
     *,
     features: list,
     copies: list,
     cotangents: list[list],
     variables: list,
     last_variables: list,
+    losses: Any,
     active: Any,
-) -> list:
+    scale: Any = 1.0,
+) -> tuple[list, Any, Any]:
     """Return the gradient of each shared variable, `None` where there is none.
 
     Args:
         tape: Persistent tape over `features`.
-        balancing: The method.
+        balancing: The method, or `(T,)` weights that are known already.
         features: The shared representation, a flat list of tensors.
         copies: Identities of `features`, which the heads read.
         cotangents: For each task, the gradient of its loss by each copy, or `None`.
         variables: The shared variables.
         last_variables: Those of the last shared layer.
+        losses: `(T,)` losses of the global batch.
         active: `(T,)` bool, which tasks have labels.
+        scale: What all gradients are multiplied by; the method sees them without.
+            Defaults to `1.0`.
+
+    Returns:
+        This replica's share of the gradients; the tasks' weights `(T,)`; and the
+        Gramian `(T, T)` that they were found from, or that of the last shared layer.
     """
 
     def backward(cotangent: list, sources: list) -> list:
@@ -57,19 +66,46 @@ def balanced_gradients(
     def rows(sources: list) -> Any:
         """The tasks' global gradients of `sources`, `(T, N)` float32."""
         local = [grads.flatten(backward(c, sources), sources) for c in cotangents]
-        return grads.sum_over_replicas(tf.stack(local))
+        return grads.sum_over_replicas(tf.stack(local)) / scale
 
-    if balancing.level == "params":
-        update = balancing.combine(rows(variables), active) / grads.replicas()
-        return grads.unflatten(update, variables)
-    if balancing.level == "last":
-        gramian = _gramian(rows(last_variables))
+    known = not isinstance(balancing, GradientBalancing)
+    level = "last" if known else balancing.level
+    if level == "params":
+        gradients = rows(variables)
+        update, weights = balancing.combine(gradients, losses, active)
+        update = update * scale / grads.replicas()
+        return grads.unflatten(update, variables), weights, gramian_of(gradients)
+    if level == "last":
+        gradients = rows(last_variables)
+        gramian = gramian_of(gradients)
     else:
+        gradients = None
         local = tf.stack([grads.flatten(c, copies) for c in cotangents])
-        gramian = grads.sum_over_replicas(_gramian(local))
-    weights = ops.unstack(balancing.task_weights(gramian, active), len(cotangents))
-    return backward(grads.weighted_sum(weights, cotangents), variables)
+        gramian = grads.sum_over_replicas(gramian_of(local)) / scale**2
+    if known:
+        weights = balancing
+    elif not balancing.whole_gradients:
+        weights = balancing.task_weights(gramian, losses, active)
+    else:
+        if gradients is None:
+            local = tf.stack([_of_channels(c, copies) for c in cotangents])
+            gradients = grads.sum_over_replicas(local) / scale
+        weights = balancing.weights_from_gradients(gradients, losses, active)
+    unstacked = ops.unstack(weights, len(cotangents))
+    combined = backward(grads.weighted_sum(unstacked, cotangents), variables)
+    return combined, weights, gramian
 
 
-def _gramian(matrix: Any) -> Any:
-    return tf.matmul(matrix, matrix, transpose_b=True)
+def _of_channels(cotangent: list, copies: list) -> Any:
+    """Return the gradient by an offset of each channel of the features, `(channels,)`.
+
+    Features of other than floating-point numbers have no channels.
+    """
+    parts = []
+    for copy, one in zip(copies, cotangent, strict=True):
+        if not copy.dtype.is_floating:
+            continue
+        one = tf.zeros_like(copy) if one is None else one
+        over = list(range(one.shape.rank - 1))
+        parts.append(tf.reduce_sum(tf.cast(one, tf.float32), axis=over))
+    return tf.concat(parts, axis=0)

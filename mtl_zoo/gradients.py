@@ -22,6 +22,40 @@ def sum_over_replicas(value: Any) -> Any:
     return context.all_reduce(tf.distribute.ReduceOp.SUM, value)
 
 
+def summed_over_replicas(gradients: list) -> list:
+    """Return gradients summed over all replicas in one go, `None` where one is.
+
+    Before the optimizer sees them: left to itself, it clips each replica's share, and
+    looks for infinities in it, before it sums (Keras 3.15).
+    """
+    if replicas() == 1:
+        return gradients
+    present = [gradient for gradient in gradients if gradient is not None]
+    context = tf.distribute.get_replica_context()
+    summed = iter(context.all_reduce(tf.distribute.ReduceOp.SUM, present))
+    return [None if gradient is None else next(summed) for gradient in gradients]
+
+
+def check_optimizer(optimizer: Any) -> None:
+    """Under a strategy, keep an optimizer from summing gradients a second time.
+
+    Raises:
+        ValueError: When it accumulates gradients, or overwrites weights by averages
+            every few steps: Keras 3.15 can not do so under a strategy.
+    """
+    if replicas() == 1:
+        return
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    for name in ("gradient_accumulation_steps", "ema_overwrite_frequency"):
+        if getattr(inner, name, None):
+            raise ValueError(
+                f"Keras optimizers with {name} fail under tf.distribute (keras#20582). "
+                f"Received: {name}={getattr(inner, name)}. Leave it out, or train "
+                "without a strategy."
+            )
+    inner._all_reduce_sum_gradients = lambda pairs: pairs
+
+
 def assign(variable: keras.Variable, value: Any) -> None:
     """Assign the same value on every replica."""
     if replicas() == 1:
@@ -40,6 +74,11 @@ def add(left: Any, right: Any) -> Any:
     if left is None or right is None:
         return right if left is None else left
     return left + right
+
+
+def size_of(variables: list) -> int:
+    """Return how many numbers are in the variables."""
+    return sum(math.prod(variable.shape) for variable in variables)
 
 
 def flatten(gradients: list, like: list) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -12,6 +12,7 @@ from keras import ops
 from mtl_zoo import gradients as grads
 from mtl_zoo.balanced_gradients import balanced_gradients
 from mtl_zoo.balancing import Balancing, Equal, GradientBalancing, LossBalancing
+from mtl_zoo.balancing_statistics import BalancingStatistics
 from mtl_zoo.partial_labels import fill_absent, item_weights
 from mtl_zoo.task import Task, check_tasks
 from mtl_zoo.trackers import Trackers
@@ -119,6 +120,9 @@ class MultiTaskModel(keras.Model):
             )
         )
         self.built = True
+        self._input_shape = input_shape
+        if self.compiled:
+            self._build_balancing()
 
     @property
     def input_dtype(self) -> str:
@@ -148,6 +152,7 @@ class MultiTaskModel(keras.Model):
         optimizer: Any = "rmsprop",
         balancing: Balancing | None = None,
         train_metrics: bool = False,
+        diagnostics: bool = False,
         **kwargs: Any,
     ) -> None:
         """Configure training.
@@ -158,12 +163,18 @@ class MultiTaskModel(keras.Model):
             train_metrics: Whether metrics are also computed on training batches; they
                 always are in `evaluate` and validation. Defaults to `False`, since
                 some cost as much as a step.
+            diagnostics: Whether `balancing_statistics` follows the tasks' weights and
+                how their gradients lie to each other, for
+                `training.BalancingDiagnostics`. For methods that weigh losses, the
+                gradients are those of the last shared layer. Defaults to `False`.
             **kwargs: `jit_compile`, `run_eagerly`, `steps_per_execution` and
                 `auto_scale_loss` of `keras.Model.compile`.
 
         Raises:
             ValueError: When `loss`, `metrics` or `loss_weights` is given.
             TypeError: When `balancing` is not a balancing object.
+            ValueError: When it belongs to a model with other tasks, or the optimizer
+                can not be used under the distribution strategy in force.
         """
         for name in ("loss", "metrics", "weighted_metrics", "loss_weights"):
             if name in kwargs:
@@ -180,15 +191,17 @@ class MultiTaskModel(keras.Model):
                 f"Received: {balancing!r} of type {type(balancing).__name__}"
             )
         super().compile(optimizer=optimizer, **kwargs)
-        if not balancing.built:
-            balancing.build(len(self.tasks))
+        grads.check_optimizer(self.optimizer)
         self._set_balancing(balancing)
         self.train_metrics = train_metrics
+        self.diagnostics = diagnostics
+        if self.built:
+            self._build_balancing()
         self.renew_metrics()
 
     def renew_metrics(self) -> None:
         """Copy the tasks' metrics afresh, after their settings have changed."""
-        self._trackers = Trackers(self.tasks)
+        self._trackers = Trackers(self.tasks, diagnostics=self.diagnostics)
         self.train_function = self.test_function = None
 
     def _set_balancing(self, balancing: Balancing) -> None:
@@ -203,15 +216,66 @@ class MultiTaskModel(keras.Model):
         if self.built:
             self._tracker.lock()
 
+    def _build_balancing(self) -> None:
+        """Create the state of the balancing object, once all variables are there."""
+        method = self.balancing
+        size = 0
+        if isinstance(method, GradientBalancing) and method.whole_gradients:
+            size = {
+                "last": lambda: grads.size_of(self.last_shared_variables),
+                "params": lambda: grads.size_of(self.shared_variables),
+                "feature": self._feature_channels,
+            }[method.level]()
+        if not method.built:
+            method.build(self.task_names, size)
+        elif (method.task_names, method.gradient_size) != (self.task_names, size):
+            raise ValueError(
+                f"{method} belongs to a model with the tasks {list(method.task_names)} "
+                f"and gradients of {method.gradient_size} entries. Expected "
+                f"{list(self.task_names)} and {size}. Make a new one."
+            )
+        exclude = getattr(self.optimizer, "inner_optimizer", self.optimizer)
+        if method.trainable_variables and not exclude.built:
+            exclude.exclude_from_weight_decay(var_list=method.trainable_variables)
+
+    def _feature_channels(self) -> int:
+        """How many channels the features have that gradients flow through."""
+        spec = keras.backend.compute_output_spec(
+            lambda inputs: self.encode(self.prepare(inputs)),
+            keras.tree.map_shape_structure(
+                lambda shape: keras.KerasTensor(shape, self.input_dtype),
+                self._input_shape,
+            ),
+        )
+        return sum(
+            one.shape[-1]
+            for one in keras.tree.flatten(spec)
+            if keras.backend.is_float_dtype(one.dtype)
+        )
+
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
         if not self.compiled:
             return []
-        return [*self._trackers.losses, *self._trackers.metrics]
+        return self._trackers.all
 
     def task_metrics(self, name: str) -> list[keras.metrics.Metric]:
         """Return the metrics of a compiled model's task, which hold their state."""
         return self._trackers.task_metrics[self.task_names.index(name)]
+
+    @property
+    def balancing_statistics(self) -> BalancingStatistics:
+        """The statistics of this epoch.
+
+        Raises:
+            ValueError: When the model is not compiled with `diagnostics=True`.
+        """
+        if not self.compiled or self._trackers.balancing is None:
+            raise ValueError(
+                "Nothing is known of the gradients. Compile the model with "
+                "compile(..., diagnostics=True)."
+            )
+        return self._trackers.balancing
 
     @property
     def primary_metrics(self) -> dict[str, tuple[str, str]]:
@@ -222,19 +286,29 @@ class MultiTaskModel(keras.Model):
         inputs, labels, weights = _unpack(data)
         if not self.built:
             self.build(keras.tree.map_structure(lambda x: tuple(x.shape), inputs))
-        gradients_of = (
-            self._gradients_of_loss
-            if isinstance(self.balancing, LossBalancing)
-            else self._balanced_gradients
+        step_of = (
+            self._balanced_gradients
+            if self.diagnostics or isinstance(self.balancing, GradientBalancing)
+            else self._gradients_of_loss
         )
         variables = self.trainable_variables
-        gradients, active = gradients_of(inputs, labels, weights, variables)
+        state = self._balancing_state()
+        gradients, losses, active = step_of(inputs, labels, weights, variables)
+        gradients = grads.summed_over_replicas(gradients)
+        self._keep_balancing_state(state, gradients)
         if weights is None:
             self.optimizer.apply(gradients, variables)
         else:
             self._apply_to_active(gradients, variables, active)
-        shown = self.metrics if self.train_metrics else self._trackers.losses
-        return {metric.name: metric.result() for metric in shown}
+        if self.balancing.looks_ahead:
+            self._look_ahead(inputs, labels, weights, losses, active)
+        shown = list(self._trackers.losses)
+        if self.train_metrics:
+            shown += self._trackers.metrics
+        logs = {metric.name: metric.result() for metric in shown}
+        if getattr(self.balancing, "solver", False):
+            logs["unsolved"] = self.balancing.unsolved.value
+        return logs
 
     def test_step(self, data: Any) -> dict[str, Any]:
         inputs, labels, weights = _unpack(data)
@@ -248,32 +322,24 @@ class MultiTaskModel(keras.Model):
     def _compute_task_losses(
         self, labels: dict, outputs: dict, weights: dict | None, update_metrics: bool
     ) -> tuple[Any, Any]:
-        """Return the weighted losses `(T,)` and which tasks have labels `(T,)`."""
+        """Return the weighted losses `(T,)` and which tasks have labels `(T,)`.
+
+        The losses are this replica's share of those of the global batch.
+        """
         losses, active = [], []
         for index, task in enumerate(self.tasks):
-            label = _of_task(labels, task.name, "label")
-            weight = None if weights is None else weights.get(task.name)
-            if weight is not None:
-                label = fill_absent(label, weight)
-            values = ops.cast(task.loss.call(label, outputs[task.name]), "float32")
-            weight = item_weights(weight, values)
-            count = getattr(task.loss, "count", None)
-            items = ops.sum(
-                weight if count is None else weight * count(label, outputs[task.name])
-            )
-            items = grads.sum_over_replicas(items)
-            labelled = grads.sum_over_replicas(ops.sum(weight)) > 0
-            items = ops.where(items > 0, items, 1.0)
-            loss = ops.sum(ops.where(weight > 0, weight * values, 0.0)) / items
+            found = _task_loss(task, labels, outputs, weights)
             self._trackers.task_losses[index].update_state(
-                loss * grads.replicas(),
-                sample_weight=items * ops.cast(labelled, "float32"),
+                found.loss * grads.replicas(),
+                sample_weight=found.items * ops.cast(found.labelled, "float32"),
             )
             if update_metrics:
                 for metric in self._trackers.task_metrics[index]:
-                    metric.update_state(label, outputs[task.name], sample_weight=weight)
-            losses.append(task.weight * loss)
-            active.append(labelled)
+                    metric.update_state(
+                        found.label, outputs[task.name], sample_weight=found.weight
+                    )
+            losses.append(task.weight * found.loss)
+            active.append(found.labelled)
         return ops.stack(losses), ops.stack(active)
 
     def _penalty(self) -> Any:
@@ -289,25 +355,49 @@ class MultiTaskModel(keras.Model):
 
     def _gradients_of_loss(
         self, inputs: Any, labels: dict, weights: dict | None, variables: list
-    ) -> tuple[list, Any]:
+    ) -> tuple[list, Any, Any]:
         """One backward pass through the weighted sum of the losses."""
         with tf.GradientTape() as tape:
             outputs = self(inputs, training=True)
             losses, active = self._compute_task_losses(
                 labels, outputs, weights, self.train_metrics
             )
-            total = self.balancing.total(losses, active) + self._penalty()
-            scaled = self.optimizer.scale_loss(total)
-        self._track_total(total, active)
-        return tape.gradient(scaled, variables), active
+            whole = grads.sum_over_replicas(tf.stop_gradient(losses))
+            task_weights, own = self._weights_of_losses(whole, active)
+            penalty = self._penalty()
+            weighted = ops.sum(tf.stop_gradient(task_weights) * losses)
+            scaled = self.optimizer.scale_loss(weighted + penalty)
+        self._track_total(weighted + penalty, active)
+        gradients = tape.gradient(scaled, variables)
+        return _with(gradients, variables, own), whole, active
+
+    def _weights_of_losses(self, losses: Any, active: Any) -> tuple[Any, dict]:
+        """Return the weights of the (global) losses, and the method's own gradients.
+
+        The weights are the derivatives of the method's total by the losses: it may be
+        any function of the losses of the global batch, of which a replica has a part.
+        """
+        own = self.balancing.trainable_variables
+        with tf.GradientTape() as tape:
+            tape.watch(losses)
+            total = self.balancing.total(losses, active)
+            scaled = self.optimizer.scale_loss(total) / grads.replicas()
+        weights, *slopes = tape.gradient(
+            scaled,
+            [losses, *own],
+            unconnected_gradients=tf.UnconnectedGradients.ZERO,
+        )
+        unscaled = weights * grads.replicas() / self.optimizer.scale_loss(1.0)
+        return unscaled, {id(v): g for v, g in zip(own, slopes, strict=True)}
 
     def _balanced_gradients(
         self, inputs: Any, labels: dict, weights: dict | None, variables: list
-    ) -> tuple[list, Any]:
+    ) -> tuple[list, Any, Any]:
         """Heads once, then the trunk with the balanced cotangent.
 
-        Every head learns from its own task's gradient; the shared variables from the
-        combination that the balancing object chooses.
+        Every head learns from its own task's gradient, times the weight that a method
+        gives its loss; the shared variables from the combination that the balancing
+        object chooses.
         """
         scale = self.optimizer.scale_loss
         shared = self.shared_variables
@@ -315,8 +405,8 @@ class MultiTaskModel(keras.Model):
         with tf.GradientTape(persistent=True) as tape:
             features = self.encode(self.prepare(inputs), training=True)
             flat = keras.tree.flatten(features)
-            # Copies, so that a cotangent holds what heads read directly, not what
-            # reaches a feature by way of a later one.
+            # The heads read copies, so that the cotangent of one feature does not hold
+            # what flows through another that is computed from it.
             seen = [tf.identity(feature) for feature in flat]
             outputs = self.decode(
                 keras.tree.pack_sequence_as(features, seen), training=True
@@ -327,39 +417,76 @@ class MultiTaskModel(keras.Model):
             scaled = [scale(loss) for loss in ops.unstack(losses, len(self.tasks))]
             penalty = self._penalty()
             scaled_penalty = scale(penalty)
-        self._track_total(ops.sum(losses) + penalty, active)
+        whole = grads.sum_over_replicas(tf.stop_gradient(losses))
+        of_losses, gradients = None, {}
+        if isinstance(self.balancing, LossBalancing):
+            of_losses, gradients = self._weights_of_losses(whole, active)
+        shown = losses if of_losses is None else of_losses * losses
+        self._track_total(ops.sum(shown) + penalty, active)
 
         cotangents: list[list] = []
-        gradients: dict[int, Any] = {}
-        for loss, task_variables in zip(scaled, own, strict=True):
+        for index, (loss, task_variables) in enumerate(zip(scaled, own, strict=True)):
             found = tape.gradient(loss, seen + task_variables)
             cotangents.append(found[: len(seen)])
             for variable, gradient in zip(
                 task_variables, found[len(seen) :], strict=True
             ):
+                if of_losses is not None and gradient is not None:
+                    gradient = gradient * tf.cast(of_losses[index], gradient.dtype)
                 gradients[id(variable)] = grads.add(
                     gradients.get(id(variable)), gradient
                 )
 
-        combined = balanced_gradients(
+        combined, task_weights, gramian = balanced_gradients(
             tape,
-            self.balancing,
+            self.balancing if of_losses is None else of_losses,
             features=flat,
             copies=seen,
             cotangents=cotangents,
             variables=shared,
             last_variables=self.last_shared_variables,
+            losses=whole,
             active=active,
+            scale=scale(1.0),
         )
-        for variable, gradient in zip(shared, combined, strict=True):
-            gradients[id(variable)] = gradient
+        if self.diagnostics:
+            self._trackers.balancing.update_state(task_weights, gramian, active)
+        gradients.update({id(v): g for v, g in zip(shared, combined, strict=True)})
+        found = [gradients.get(id(variable)) for variable in variables]
         if self.losses:
             extra = tape.gradient(scaled_penalty, variables)
-            for variable, gradient in zip(variables, extra, strict=True):
-                gradients[id(variable)] = grads.add(
-                    gradients.get(id(variable)), gradient
-                )
-        return [gradients.get(id(variable)) for variable in variables], active
+            found = [grads.add(a, b) for a, b in zip(found, extra, strict=True)]
+        return found, whole, active
+
+    def _look_ahead(
+        self, inputs: Any, labels: dict, weights: dict | None, before: Any, active: Any
+    ) -> None:
+        """Show the balancing object the losses of the batch behind the update."""
+        outputs = self(inputs, training=True)
+        losses = [
+            task.weight * _task_loss(task, labels, outputs, weights).loss
+            for task in self.tasks
+        ]
+        after = grads.sum_over_replicas(ops.stack(losses))
+        self.balancing.after_step(before, after, active)
+
+    def _balancing_state(self) -> list | None:
+        """The balancing object's state, where an overflow may spoil it."""
+        if not isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
+            return None
+        return [tf.identity(v.value) for v in self.balancing.non_trainable_variables]
+
+    def _keep_balancing_state(self, before: list | None, gradients: list) -> None:
+        """Take back what a step with infinite gradients did to the state."""
+        if before is None:
+            return
+        finite = tf.reduce_all(
+            [tf.reduce_all(tf.math.is_finite(g)) for g in gradients if g is not None]
+        )
+        for variable, value in zip(
+            self.balancing.non_trainable_variables, before, strict=True
+        ):
+            grads.assign(variable, tf.where(finite, variable.value, value))
 
     def _apply_to_active(self, gradients: list, variables: list, active: Any) -> None:
         """Apply an update, then undo it for the variables of absent tasks.
@@ -406,6 +533,7 @@ class MultiTaskModel(keras.Model):
             "optimizer": serialize(self.optimizer),
             "balancing": serialize(self.balancing),
             "train_metrics": self.train_metrics,
+            "diagnostics": self.diagnostics,
             "jit_compile": self.jit_compile,
             "steps_per_execution": self.steps_per_execution,
         }
@@ -426,6 +554,52 @@ class MultiTaskModel(keras.Model):
         return cls(
             **{**config, "tasks": [Task.from_config(t) for t in config["tasks"]]}
         )
+
+
+class _TaskLoss(NamedTuple):
+    """A task's loss on a batch.
+
+    Attributes:
+        loss: This replica's share of the mean over the labelled items.
+        items: How many those are in the global batch, or 1 for none.
+        labelled: Whether there is one.
+        label: The label, filled where it is absent.
+        weight: What each loss value counts.
+    """
+
+    loss: Any
+    items: Any
+    labelled: Any
+    label: Any
+    weight: Any
+
+
+def _task_loss(
+    task: Task, labels: dict, outputs: dict, weights: dict | None
+) -> _TaskLoss:
+    label = _of_task(labels, task.name, "label")
+    weight = None if weights is None else weights.get(task.name)
+    if weight is not None:
+        label = fill_absent(label, weight)
+    values = ops.cast(task.loss.call(label, outputs[task.name]), "float32")
+    weight = item_weights(weight, values)
+    count = getattr(task.loss, "count", None)
+    items = ops.sum(
+        weight if count is None else weight * count(label, outputs[task.name])
+    )
+    items = grads.sum_over_replicas(items)
+    labelled = grads.sum_over_replicas(ops.sum(weight)) > 0
+    items = ops.where(items > 0, items, 1.0)
+    loss = ops.sum(ops.where(weight > 0, weight * values, 0.0)) / items
+    return _TaskLoss(loss, items, labelled, label, weight)
+
+
+def _with(gradients: list, variables: list, own: dict[int, Any]) -> list:
+    """Return the gradients, those of some variables replaced."""
+    return [
+        own.get(id(variable), gradient)
+        for variable, gradient in zip(variables, gradients, strict=True)
+    ]
 
 
 def _unpack(data: Any) -> tuple[Any, dict, dict | None]:

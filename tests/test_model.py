@@ -18,7 +18,7 @@ from tests import fakes
 class Ones(mtl.balancing.GradientBalancing):
     """Sum of the gradients, by way of the Gramian."""
 
-    def task_weights(self, gramian, active):
+    def task_weights(self, gramian, losses, active):
         return keras.ops.ones((gramian.shape[0],))
 
 
@@ -122,9 +122,9 @@ def test_gradient_route_gives_the_gramian_of_the_tasks():
     seen = []
 
     class Spy(Ones):
-        def task_weights(self, gramian, active):
+        def task_weights(self, gramian, losses, active):
             seen.append(gramian.numpy())
-            return super().task_weights(gramian, active)
+            return super().task_weights(gramian, losses, active)
 
     model = fakes.model(balancing=Spy(level="params"), run_eagerly=True)
     x, labels = fakes.arrays()

@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmark_tables import TABLES as BENCHMARKS
 
-from mtl_zoo.evaluation.report import format_spread
+from mtl_zoo.evaluation.report import format_spread, variants_rows
 from mtl_zoo.zoo.card import table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -52,8 +52,7 @@ def studies() -> dict[str, dict[str, Any]]:
 
 def rows(recipe: str, metrics: dict[str, Any]) -> list[list[str]]:
     """One row for each task's first metric; the study's figures in the first."""
-    results, seeds = metrics["results"], len(metrics["seeds"])
-    made = []
+    results, made = metrics["results"], []
     for task, values in results["multi_task"].items():
         metric, value = next(iter(values.items()))
         alone = results["single_task"][task][metric]
@@ -61,12 +60,16 @@ def rows(recipe: str, metrics: dict[str, Any]) -> list[list[str]]:
             ["", f"{task} {metric}", format_spread(alone), format_spread(value)]
             + [""] * 3
         )
-    runs = f"{seeds} seed{'s' if seeds > 1 else ''}"
-    made[0][0] = f"[{recipe}](recipes/{recipe}.py), {runs}"
+    made[0][0] = f"[{recipe}](recipes/{recipe}.py), {_seeds(metrics)}"
     made[0][4] = f"{format_spread(metrics['delta_m']['per_task'], '+')} %"
     for column, name in ((5, "parameters"), (6, "latency_ms")):
         made[0][column] = f"{metrics['cost'][name]['ratio']:.2f}"
     return made
+
+
+def _seeds(metrics: dict[str, Any]) -> str:
+    number = len(metrics["seeds"])
+    return f"{number} seed{'s' if number > 1 else ''}"
 
 
 def results() -> str:
@@ -104,7 +107,23 @@ def published() -> str:
     return table(head, [*ours, *map(list, PUBLISHED)])
 
 
-TABLES = {"results": results, "published": published, **BENCHMARKS}
+def variants() -> str:
+    """Return a table of every study that trains all tasks in more than one way."""
+    made = []
+    for recipe, metrics in sorted(studies().items()):
+        if "variants" in metrics:
+            head, *found = variants_rows(metrics)
+            head[0] = f"[{recipe}](recipes/{recipe}.py), {_seeds(metrics)}"
+            made.append(table(head, found))
+    return "\n\n".join(made)
+
+
+TABLES = {
+    "results": results,
+    "published": published,
+    "variants": variants,
+    **BENCHMARKS,
+}
 
 
 def with_tables(text: str, folder: str) -> str:

@@ -21,5 +21,7 @@ class Equal(LossBalancing):
         [1. 1.]
     """
 
+    promises = ("plain for one task",)
+
     def task_weights(self, losses: Any, active: Any) -> Any:
         return ops.ones_like(losses)

@@ -1,7 +1,7 @@
 """Data sets, one file each: images, and texts.
 
-Every set of images (`nuclei`, `pets`, `digit_scenes`) has two functions, and this is
-what they promise:
+Every set of images (`nuclei`, `pets`, `digit_scenes`, `multi_mnist`) has two functions,
+and this is what they promise:
 
 - `training_batches(...)`: an endless `tf.data.Dataset` of
   `(images, {target: label}, {target: weight})`, shuffled and augmented. Element `i`
@@ -10,10 +10,11 @@ what they promise:
   recipe decides how many steps make an epoch.
 - `evaluation_batches(...)`: one finite pass in a fixed order, not augmented.
 
-Images are float32 RGB `(batch, height, width, 3)` in 0..255; the trunk normalises.
-Boxes are `{"boxes": (batch, M, 4), "labels": (batch, M)}`, `xyxy` in pixels of the
-image as given to the network, x2 and y2 exclusive, padded with -1. A weight is 0
-where a label is absent or a pixel is padding; the label there is any legal value.
+Images are float32 RGB `(batch, height, width, 3)` in 0..255, those of `multi_mnist`
+grey with one channel; the trunk normalises. Boxes are `{"boxes": (batch, M, 4),
+"labels": (batch, M)}`, `xyxy` in pixels of the image as given to the network, x2 and y2
+exclusive, padded with -1. A weight is 0 where a label is absent or a pixel is padding;
+the label there is any legal value.
 
 Every set of texts (`btc`, `conll2003`, `fdu_mtl`, `gum`, `nlu_eval`,
 `sentence_polarity`, `sst`, `wnut17`) has `load(split)`, its examples;
@@ -37,6 +38,7 @@ __all__ = [
     "digit_scenes_builder",
     "fdu_mtl",
     "gum",
+    "multi_mnist",
     "nlu_eval",
     "nuclei",
     "pets",

@@ -107,6 +107,7 @@ def find(name: str, data_dir: str | os.PathLike | None = None) -> pathlib.Path:
 def prepared(
     builder_class: type[tfds.core.GeneratorBasedBuilder],
     data_dir: str | os.PathLike | None = None,
+    archive: str | None = None,
 ) -> tfds.core.GeneratorBasedBuilder:
     """Prepares a TFDS set of ours into the cache, once.
 
@@ -114,12 +115,14 @@ def prepared(
         builder_class: A builder whose constructor takes `source`, the unpacked
             folder of the set.
         data_dir: As in `find`.
+        archive: Name of the archive that the set is made from, which no other builder
+            uses. Defaults to None: that of the builder.
 
     Returns:
         The builder, ready for `as_dataset`. Where the set was prepared before, the
         archive is not unpacked again, but it must still be there.
     """
-    source = find(builder_class.name, data_dir)
+    source = find(archive or builder_class.name, data_dir)
     files = [source / name for name in ("annotations.json", "README.md")]
     marker = next((file for file in files if file.is_file()), source)
     target = cache_dir() / "tfds" / _key(marker)

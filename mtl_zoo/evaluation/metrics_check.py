@@ -23,7 +23,7 @@ _KEYS: dict[str, tuple[type, ...]] = {
     "cost": (dict,),
 }
 # May be left out.
-_OPTIONAL: dict[str, tuple[type, ...]] = {"tables": (dict,)}
+_OPTIONAL: dict[str, tuple[type, ...]] = {"tables": (dict,), "variants": (dict,)}
 
 
 def check_metrics(metrics: Any) -> None:
@@ -62,12 +62,29 @@ def _problems(metrics: Any) -> list[str]:
             problems.append(f"results[{name!r}] is missing")
     for name, results in metrics["results"].items():
         problems += _problems_of_results(name, results, len(seeds))
-    for convention, value in metrics["delta_m"].items():
+    problems += _problems_of_delta_m("delta_m", metrics["delta_m"], len(seeds))
+    for name, variant in metrics.get("variants", {}).items():
+        where = f"variants[{name!r}]"
+        if name not in metrics["results"]:
+            problems.append(f"{where} has no results: results[{name!r}] is missing")
+        if not isinstance(variant, Mapping) or set(variant) != {"delta_m"}:
+            problems.append(f"{where} must be {{'delta_m': ...}}, received {variant!r}")
+            continue
+        where = f"{where}['delta_m']"
+        problems += _problems_of_delta_m(where, variant["delta_m"], len(seeds))
+    return problems
+
+
+def _problems_of_delta_m(where: str, found: Any, seeds: int) -> list[str]:
+    if not isinstance(found, Mapping):
+        return [f"{where} must be {{convention: ...}}, received {found!r}"]
+    problems = []
+    for convention, value in found.items():
         if convention not in CONVENTIONS:
             problems.append(
-                f"delta_m[{convention!r}] is no convention; expected {CONVENTIONS}"
+                f"{where}[{convention!r}] is no convention; expected {CONVENTIONS}"
             )
-        problems += _problems_of_spread(f"delta_m[{convention!r}]", value, len(seeds))
+        problems += _problems_of_spread(f"{where}[{convention!r}]", value, seeds)
     return problems
 
 

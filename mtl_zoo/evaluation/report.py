@@ -5,7 +5,11 @@
  "results": {"multi_task": {task: {metric: {"mean", "sd", "n"}}},
              "single_task": {...}, <other baselines>: {...}},
  "delta_m": {convention: {"mean", "sd", "n"}},
- "cost": {...}}
+ "cost": {...},
+ "variants": {name: {"delta_m": {convention: {"mean", "sd", "n"}}}}}
+
+`variants` are other ways to train all tasks, with `results` of the same names. It may
+be left out, and so may `tables`, which cards show.
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ from mtl_zoo.evaluation.files import write_file
 from mtl_zoo.evaluation.metrics_check import check_metrics
 from mtl_zoo.evaluation.provenance import PACKAGES, commit, device, versions
 from mtl_zoo.evaluation.results import Results
-from mtl_zoo.evaluation.table import format_spread, markdown_table
+from mtl_zoo.evaluation.table import format_spread, markdown_table, variants_rows
 
 __all__ = [
     "PACKAGES",
@@ -31,6 +35,7 @@ __all__ = [
     "markdown_table",
     "spread",
     "spread_of_results",
+    "variants_rows",
     "versions",
     "write_json",
 ]

@@ -13,7 +13,7 @@ def markdown_table(metrics: Mapping[str, Any]) -> str:
     """Return the results as an aligned Markdown table, with delta_m below it.
 
     Single-task results come first, then multi-task, then other baselines; a value is
-    `mean ± standard deviation`.
+    `mean ± standard deviation`. Variants have a table of their own, a row each.
 
     Args:
         metrics: The content of a metrics.json.
@@ -21,24 +21,15 @@ def markdown_table(metrics: Mapping[str, Any]) -> str:
     Returns:
         Text that reads well as it is.
     """
-    results = metrics["results"]
+    variants = metrics.get("variants", {})
+    results = {n: found for n, found in metrics["results"].items() if n not in variants}
     columns = sorted(results, key=lambda n: (n != "single_task", n != "multi_task"))
     rows = [["task", "metric", *(name.replace("_", " ") for name in columns)]]
     for task, names in _all_metrics(results).items():
         for index, metric in enumerate(names):
             values = [results[name].get(task, {}).get(metric) for name in columns]
             rows.append(["" if index else task, metric, *map(format_spread, values)])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    rows.insert(1, [_rule(i, width) for i, width in enumerate(widths)])
-    lines = [
-        "| "
-        + " | ".join(
-            text.ljust(width) if column < 2 else text.rjust(width)
-            for column, (text, width) in enumerate(zip(row, widths, strict=True))
-        )
-        + " |"
-        for row in rows
-    ]
+    lines = _aligned(rows, texts=2)
     for index, (convention, value) in enumerate(metrics["delta_m"].items()):
         better = "lower" if convention == "per_metric" else "higher"
         unit = "" if convention == "relative_to_start" else " %"
@@ -47,7 +38,66 @@ def markdown_table(metrics: Mapping[str, Any]) -> str:
             f"delta_m, {convention.replace('_', ' ')} ({better} is better): "
             f"{format_spread(value, '+')}{unit}  "
         )
+    if variants:
+        lines += ["", *_aligned(variants_rows(metrics), texts=1)]
     return "\n".join(lines)
+
+
+def variants_rows(metrics: Mapping[str, Any]) -> list[list[str]]:
+    """Return a table with a row for each way of training, as texts.
+
+    The single-task models come first, then the multi-task model, then the variants.
+
+    Args:
+        metrics: The content of a metrics.json.
+
+    Returns:
+        The head and the rows: the name; the first metric of each task; delta_m, per
+        task; and the figures of `cost` that are known for all rows.
+
+    Example:
+        >>> def value(mean):
+        ...     return {"mean": mean, "sd": None, "n": 1}
+        >>> rows = variants_rows({
+        ...     "results": {
+        ...         "multi_task": {"left": {"accuracy": value(0.875)}},
+        ...         "single_task": {"left": {"accuracy": value(0.9)}},
+        ...         "pcgrad": {"left": {"accuracy": value(0.925)}},
+        ...     },
+        ...     "delta_m": {"per_task": value(-2.778)},
+        ...     "variants": {"pcgrad": {"delta_m": {"per_task": value(2.778)}}},
+        ...     "cost": {},
+        ... })
+        >>> for row in rows:
+        ...     print(row)
+        ['run', 'left accuracy', 'delta_m, %']
+        ['single_task', '0.9000', '-']
+        ['multi_task', '0.8750', '-2.778']
+        ['pcgrad', '0.9250', '+2.778']
+    """
+    results, variants = metrics["results"], metrics.get("variants", {})
+    names = ["single_task", "multi_task", *variants]
+    first = {task: next(iter(found)) for task, found in results["multi_task"].items()}
+    deltas = {"multi_task": metrics["delta_m"]}
+    deltas.update({name: found["delta_m"] for name, found in variants.items()})
+    figures = {
+        figure: found
+        for figure, found in metrics["cost"].items()
+        if isinstance(found, Mapping)
+        and all(_is_spread(found.get(name)) for name in names)
+    }
+    head = ["run", *(f"{task} {metric}" for task, metric in first.items())]
+    rows = [[*head, "delta_m, %", *figures]]
+    for name in names:
+        of_tasks = [results[name].get(task, {}).get(m) for task, m in first.items()]
+        row = [name, *map(format_spread, of_tasks)]
+        row.append(format_spread(deltas.get(name, {}).get("per_task"), "+"))
+        rows.append([*row, *(format_spread(found[name]) for found in figures.values())])
+    return rows
+
+
+def _is_spread(value: Any) -> bool:
+    return isinstance(value, Mapping) and set(value) == {"mean", "sd", "n"}
 
 
 def format_spread(value: Mapping[str, Any] | None, sign: str = "") -> str:
@@ -84,5 +134,21 @@ def _all_metrics(results: Mapping[str, Results]) -> dict[str, list[str]]:
     return {task: list(metrics) for task, metrics in found.items()}
 
 
-def _rule(column: int, width: int) -> str:
-    return "-" * width if column < 2 else "-" * (width - 1) + ":"
+def _aligned(rows: list[list[str]], texts: int) -> list[str]:
+    """Return the lines of a table: the first `texts` columns to the left, the others,
+    numbers, to the right.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    rule = [
+        "-" * width if column < texts else "-" * (width - 1) + ":"
+        for column, width in enumerate(widths)
+    ]
+    return [
+        "| "
+        + " | ".join(
+            text.ljust(width) if column < texts else text.rjust(width)
+            for column, (text, width) in enumerate(zip(row, widths, strict=True))
+        )
+        + " |"
+        for row in (rows[0], rule, *rows[1:])
+    ]

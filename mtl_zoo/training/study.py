@@ -1,4 +1,4 @@
-"""A study: one recipe as multi-task model and as single-task baselines, over seeds."""
+"""A study: one recipe as multi-task models and as single-task baselines, over seeds."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,10 @@ import keras
 
 from mtl_zoo.evaluation import report
 from mtl_zoo.evaluation.cost import cost
-from mtl_zoo.evaluation.delta_m import CONVENTIONS, delta_m
+from mtl_zoo.evaluation.delta_m import CONVENTIONS, Directions, delta_m
 from mtl_zoo.zoo import registry
 
-MULTI_TASK = "multi_task"
+MULTI_TASK, SINGLE_TASK = "multi_task", "single_task"
 
 
 def study(
@@ -31,8 +31,11 @@ def study(
     split: str,
     example: Any,
     tables: Callable[[keras.Model], dict] | None = None,
+    variants: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Run a recipe for every seed with all tasks, then with each task alone.
+
+    Then, where there are variants, with all tasks in each of these other ways.
 
     All runs share code, budget and data; a run that is already done is read back from
     its folder, so that an interrupted study goes on where it stopped. The cost of the
@@ -41,7 +44,8 @@ def study(
     Args:
         run: The recipe: takes a config with `workdir`, `seed` and `single_task`, and
             returns `{"test": {task: {metric: value}}, "directions": {task: {metric:
-            "up" | "down"}}, ...}` after saving `workdir/model.keras`.
+            "up" | "down"}}, ...}` after saving `workdir/model.keras`. Figures of its
+            own, `{"cost": {figure: number}}`, are joined in the `cost` of the study.
         config: The recipe's configuration; `workdir` becomes the study's folder.
         tasks: Names of the tasks that also train alone.
         seeds: One run of each kind a seed.
@@ -51,38 +55,38 @@ def study(
         tables: Optional function from a model to `evaluation.tables` on that split.
             Adds `{"tables": {"multi_task": ..., "single_task": ...}}` of the first
             seed's models.
+        variants: Optional further ways to train all tasks, such as other methods of
+            balancing: `{name: {field of the config: value}}`, what each changes of
+            `config`. Their results stand beside the others under their names, and
+            `{"variants": {name: {"delta_m": ...}}}` compares them with the
+            single-task models.
 
     Returns:
         The content of `metrics.json`; see `mtl_zoo.evaluation.report`.
+
+    Raises:
+        ValueError: When a variant has the name of another kind of run, or a folder
+            holds a run with other settings.
     """
     base = Path(config.workdir)
-    runs: dict[int, dict[str, dict]] = {}
+    variants = variants or {}
+    kinds = _kinds(tasks, variants)
+    runs: dict[str, list[dict]] = {name: [] for name in kinds}
     for seed in seeds:
-        runs[seed] = {}
-        for name in (MULTI_TASK, *tasks):
-            alone = "" if name == MULTI_TASK else name
+        for name, changes in kinds.items():
             folder = base / f"{name}-seed{seed}"
-            one = replace(config, workdir=str(folder), seed=seed, single_task=alone)
-            runs[seed][name] = _run_once(run, one)
-    multi = [runs[seed][MULTI_TASK] for seed in seeds]
-    directions = multi[0]["directions"]
+            one = replace(config, workdir=str(folder), seed=seed, **changes)
+            runs[name].append(_run_once(run, one))
+    directions = runs[MULTI_TASK][0]["directions"]
+    tested = {name: [one["test"] for one in done] for name, done in runs.items()}
     single = [
-        {task: runs[seed][task]["test"][task] for task in tasks} for seed in seeds
+        {task: tested[task][index][task] for task in tasks}
+        for index in range(len(seeds))
     ]
-    together = [{task: one["test"][task] for task in tasks} for one in multi]
     deltas = {
-        convention: report.spread(
-            [
-                delta_m(ours, alone, directions, convention=convention)
-                for ours, alone in zip(
-                    _comparable(together, single), single, strict=True
-                )
-            ]
-        )
-        for convention in CONVENTIONS
-        if convention != "relative_to_start"
+        name: _delta_m(tested[name], single, directions)
+        for name in (MULTI_TASK, *variants)
     }
-    all_runs = [one for by_name in runs.values() for one in by_name.values()]
     together_model, alone_models = _models(base, seeds[0], tasks)
     metrics: dict[str, Any] = {
         "recipe": recipe,
@@ -90,30 +94,93 @@ def study(
         "commit": report.commit(),
         "versions": report.versions(),
         "device": report.device(),
-        "wall_time_s": sum(one["wall_time_s"] for one in all_runs),
+        "wall_time_s": sum(
+            one["wall_time_s"] for done in runs.values() for one in done
+        ),
         "split": split,
         "seeds": list(seeds),
         "results": {
-            MULTI_TASK: report.spread_of_results([one["test"] for one in multi]),
-            "single_task": report.spread_of_results(single),
+            MULTI_TASK: report.spread_of_results(tested[MULTI_TASK]),
+            SINGLE_TASK: report.spread_of_results(single),
+            **{name: report.spread_of_results(tested[name]) for name in variants},
         },
-        "delta_m": deltas,
+        "delta_m": deltas[MULTI_TASK],
         "cost": {
-            "wall_time_s": {
-                name: report.spread([runs[seed][name]["wall_time_s"] for seed in seeds])
-                for name in (MULTI_TASK, *tasks)
-            },
+            **_figures(runs, tasks),
             **cost(together_model, alone_models, example),
         },
     }
+    if variants:
+        metrics["variants"] = {name: {"delta_m": deltas[name]} for name in variants}
     if tables is not None:
         metrics["tables"] = {
             MULTI_TASK: tables(together_model),
-            "single_task": {t: tables(m)[t] for t, m in alone_models.items()},
+            SINGLE_TASK: {t: tables(m)[t] for t, m in alone_models.items()},
         }
     report.check_metrics(metrics)
     report.write_json(metrics, base / "metrics.json")
     return metrics
+
+
+def _kinds(
+    tasks: Sequence[str], variants: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """Return what each kind of run changes of the config, by name, in their order."""
+    taken = (MULTI_TASK, SINGLE_TASK, *tasks)
+    if clash := sorted(set(variants) & set(taken)):
+        raise ValueError(
+            f"A variant must have another name than {taken}, which are runs of the "
+            f"study already. Received: {clash}"
+        )
+    return {
+        MULTI_TASK: {"single_task": ""},
+        **{task: {"single_task": task} for task in tasks},
+        **{name: {"single_task": "", **changes} for name, changes in variants.items()},
+    }
+
+
+def _delta_m(
+    runs: list[dict], single: list[dict], directions: Directions
+) -> dict[str, dict]:
+    """Return `{convention: spread over the seeds}` against the single-task results."""
+    ours = [
+        {task: one[task] for task in alone}
+        for one, alone in zip(runs, single, strict=True)
+    ]
+    pairs = list(zip(_comparable(ours, single), single, strict=True))
+    return {
+        convention: report.spread(
+            [delta_m(one, alone, directions, convention) for one, alone in pairs]
+        )
+        for convention in CONVENTIONS
+        if convention != "relative_to_start"
+    }
+
+
+def _figures(
+    runs: Mapping[str, list[dict]], tasks: Sequence[str]
+) -> dict[str, dict[str, dict]]:
+    """Return `{figure: {kind of run: spread}}`, `"single_task"` the sum over tasks.
+
+    The figures are the wall time, and those that every run gives as its own.
+    """
+    given = {
+        name: [
+            {"wall_time_s": one["wall_time_s"], **one.get("cost", {})} for one in done
+        ]
+        for name, done in runs.items()
+    }
+    every = [one for done in given.values() for one in done]
+    made = {}
+    for figure in every[0]:
+        if all(figure in one for one in every):
+            values = {
+                name: [one[figure] for one in done] for name, done in given.items()
+            }
+            of_tasks = [values[task] for task in tasks]
+            values[SINGLE_TASK] = [sum(each) for each in zip(*of_tasks, strict=True)]
+            made[figure] = {name: report.spread(each) for name, each in values.items()}
+    return made
 
 
 def _comparable(runs: list[dict], baselines: list[dict]) -> list[dict]:

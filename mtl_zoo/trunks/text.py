@@ -29,6 +29,7 @@ def from_text_backbone(
     layers: int | None = None,
     freeze_table: bool = False,
     piece_dropout: float = 0.0,
+    word_layer: int | None = None,
     name: str | None = None,
 ) -> Trunk:
     """Cut an encoder of BERT's family into stages, strings in.
@@ -53,6 +54,8 @@ def from_text_backbone(
             is not trained and stored in half precision, see `FrozenTable`. Defaults to
             `False`.
         piece_dropout: See `TokenEmbeddings`. Defaults to `0.0`.
+        word_layer: The encoder layer, from 1, whose states the words have; see
+            `TextFeatures`. Defaults to the last.
         name: Name of the trunk. Defaults to that of the backbone.
 
     Returns:
@@ -95,6 +98,10 @@ def from_text_backbone(
         raise ValueError(
             f"`layers` must be 1 to {len(encoders)}. Received: layers={layers}"
         )
+    if word_layer is not None and not 1 <= word_layer <= layers:
+        raise ValueError(
+            f"`word_layer` must be 1 to {layers}. Received: word_layer={word_layer}"
+        )
     positions = getattr(backbone, "max_sequence_length", sequence_length)
     if sequence_length > positions:
         raise ValueError(
@@ -127,7 +134,10 @@ def from_text_backbone(
         stages[f"layer_{number}"] = EncoderLayer(encoder, name=f"layer_{number}")
     return Trunk(
         stages,
-        neck=TextFeatures(name="text_features"),
+        neck=TextFeatures(
+            words_from=None if word_layer is None else f"layer_{word_layer}",
+            name="text_features",
+        ),
         prepare=prepare,
         name=name or backbone.name,
     )

@@ -15,9 +15,16 @@ OF_WORDS = ("starts", "ends", "cases")
 class TextFeatures(keras.layers.Layer):
     """Gather the hidden states of windows into features of texts.
 
+    Tasks that need less depth can read an earlier layer, `words_from`, and leave the
+    last ones to the others (Søgaard and Goldberg, 2016).
+
     A word has the state of its first piece. A text has the mean state of its pieces,
     `[CLS]` and `[SEP]` included: the mean over the pieces of a window, then over the
     text's windows.
+
+    Args:
+        words_from: Name of the stage whose states the words have. Defaults to `None`:
+            the last.
 
     Inputs:
         A mapping with what `WordPieces` returns, for `N` windows of `L` pieces of
@@ -27,14 +34,22 @@ class TextFeatures(keras.layers.Layer):
     Returns:
         `words` `(batch, W, width)`, zero where there is no word; `sentence` `(batch,
         width)`; and, as they came, `starts`, `ends` and `cases` `(batch, W)`.
+
+    Reference:
+        - [Søgaard and Goldberg, 2016](https://aclanthology.org/P16-2038)
     """
 
+    def __init__(self, words_from: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.words_from = words_from
+
     def call(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        states = inputs[list(inputs)[-1]]
+        last = list(inputs)[-1]
+        states, of_words = inputs[last], inputs[self.words_from or last]
         width = states.shape[-1]
         tokens = inputs["word_tokens"]
         words = ops.take(
-            ops.reshape(states, (-1, width)), ops.maximum(tokens, 0), axis=0
+            ops.reshape(of_words, (-1, width)), ops.maximum(tokens, 0), axis=0
         )
         present = ops.cast(tokens >= 0, states.dtype)
         mask = ops.cast(inputs["padding_mask"], states.dtype)
@@ -49,3 +64,6 @@ class TextFeatures(keras.layers.Layer):
             "sentence": sentence / ops.sum(belongs, axis=1, keepdims=True),
             **{name: inputs[name] for name in OF_WORDS},
         }
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "words_from": self.words_from}

@@ -10,7 +10,7 @@ from mtl_zoo.balancing import Equal, GradientBalancing, LossBalancing
 class Inverse(GradientBalancing):
     """Weights of 1 / squared norm."""
 
-    def task_weights(self, gramian, active):
+    def task_weights(self, gramian, losses, active):
         return 1.0 / keras.ops.diagonal(gramian)
 
 

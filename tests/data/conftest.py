@@ -1,5 +1,6 @@
 """Small made-up archives of each set's format."""
 
+import gzip
 import json
 import pathlib
 
@@ -85,4 +86,22 @@ def pets_dir(tmp_path_factory) -> pathlib.Path:
             }
         )
     (root / "annotations.json").write_text(json.dumps({"images": entries}))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def mnist_dir(tmp_path_factory) -> pathlib.Path:
+    """A hundred "digits": noise of their own, and their class as the first pixel."""
+    folder = tmp_path_factory.mktemp("mnist")
+    root = folder / "mnist_t10k"
+    root.mkdir()
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 10, 100).astype(np.uint8)
+    images = rng.integers(0, 256, (100, 28, 28), dtype=np.uint8)
+    images[:, 0, 0] = labels
+    for name, values in (("images-idx3", images), ("labels-idx1", labels)):
+        sizes = np.array(values.shape, ">i4").tobytes()
+        head = bytes([0, 0, 8, values.ndim]) + sizes
+        with gzip.open(root / f"t10k-{name}-ubyte.gz", "wb") as file:
+            file.write(head + values.tobytes())
     return folder

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mtl_zoo.data import digit_scenes, nuclei, pets
+from mtl_zoo.data import digit_scenes, multi_mnist, nuclei, pets
 
-SETS = ("nuclei", "pets", "digit_scenes")
+SETS = ("nuclei", "pets", "digit_scenes", "multi_mnist")
 
 
 @pytest.fixture
-def training(nuclei_dir, pets_dir):
+def training(nuclei_dir, pets_dir, mnist_dir):
     def batches(name, **arguments):
         return {
             "nuclei": lambda: nuclei.training_batches(
@@ -35,6 +35,9 @@ def training(nuclei_dir, pets_dir):
             ),
             "digit_scenes": lambda: digit_scenes.training_batches(
                 number=20, batch_size=8, labelled={"boxes": 0.5}, **arguments
+            ),
+            "multi_mnist": lambda: multi_mnist.training_batches(
+                batch_size=16, labelled={"left": 0.5}, data_dir=mnist_dir, **arguments
             ),
         }[name]()
 
@@ -110,7 +113,8 @@ def test_stream_continues_in_a_new_process_which_then_ends(
 @pytest.mark.parametrize("name", SETS)
 def test_images_boxes_and_weights_are_as_promised(training, name):
     images, labels, weights = next(iter(training(name)))
-    assert images.dtype == tf.float32 and images.shape[-1] == 3
+    channels = 1 if name == "multi_mnist" else 3
+    assert images.dtype == tf.float32 and images.shape[-1] == channels
     assert np.min(images) >= 0 and 5 < np.max(images) <= 255
     assert list(labels) == list(weights)
     for target, weight in weights.items():

@@ -108,6 +108,58 @@ def test_what_is_wrong_is_named(path, value, words):
         report.check_metrics(metrics)
 
 
+def with_variants():
+    """Two further ways to train; of the second, the figure of one seed is unknown."""
+    metrics = valid()
+    names = ("single_task", "multi_task", "pcgrad", "mgda")
+    for index, name in enumerate(names[2:]):
+        spread = {"mean": 0.9 + index / 20, "sd": 0.02, "n": 3}
+        metrics["results"][name] = {"det": {"f1": spread}, "seg": {"iou": spread}}
+    delta = {"mean": 12.5, "sd": 2.5, "n": 3}
+    metrics["variants"] = {name: {"delta_m": {"per_task": delta}} for name in names[2:]}
+    steps = {name: {"mean": 41.0, "sd": 1.5, "n": 3} for name in names}
+    metrics["cost"] = {
+        "step_ms": steps,
+        "wall_time_s": {name: steps[name] for name in names[:-1]},
+        "parameters": dict.fromkeys(names, 7),
+        "note": "idle machine",
+    }
+    return metrics
+
+
+def test_variants_pass_also_after_json():
+    report.check_metrics(with_variants())
+    report.check_metrics(json.loads(json.dumps(with_variants())))
+
+
+DELTA = ("variants", "pcgrad", "delta_m")
+
+
+@pytest.mark.parametrize(
+    "path, value, words",
+    [
+        (("variants",), ["pcgrad"], "'variants' must be dict"),
+        (("results", "mgda"), KeyError, r"variants\['mgda'\] has no results"),
+        (("variants", "mgda"), 3, r"variants\['mgda'\] must be {'delta_m'"),
+        (("variants", "mgda"), {}, r"variants\['mgda'\] must be {'delta_m'"),
+        (DELTA, 12.5, r"\['pcgrad'\]\['delta_m'\] must be {convention"),
+        (
+            (*DELTA, "nash"),
+            {"mean": 1, "sd": 0, "n": 3},
+            r"\['nash'\] is no convention",
+        ),
+        ((*DELTA, "per_task"), 12.5, r"\['per_task'\] must be {'mean', 'sd', 'n'}"),
+        ((*DELTA, "per_task", "n"), 4, r"\['per_task'\]: 'n' must be 1 to 3"),
+        (("results", "pcgrad", "det", "f1", "n"), 0, r"\['pcgrad'\]\['det'\]\['f1'\]"),
+    ],
+)
+def test_what_is_wrong_with_variants_is_named(path, value, words):
+    metrics = with_variants()
+    change(metrics, path, value)
+    with pytest.raises(ValueError, match=words):
+        report.check_metrics(metrics)
+
+
 def test_all_problems_are_listed_at_once():
     metrics = valid()
     metrics["versions"].pop("numpy")
@@ -153,3 +205,23 @@ def test_table():
             "delta_m, per metric (lower is better): -1.500 %  ",
         ]
     )
+
+
+def test_variants_have_a_row_each_and_the_figures_that_all_have():
+    metrics = with_variants()
+    metrics["results"]["other"] = {"seg": {"iou": {"mean": 0.5, "sd": 0.1, "n": 3}}}
+    first, second = report.markdown_table(metrics).split("\n\n")[::2]
+    assert first.splitlines()[0].split("|")[3:-1] == [
+        "   single task ",
+        "    multi task ",
+        "       other ",
+    ]
+    rows = [
+        "| run         |        det f1 |       seg iou |   delta_m, % |    step_ms |",
+        "| ----------- | ------------: | ------------: | -----------: | ---------: |",
+        "| single_task | 0.800 ± 0.010 | 0.800 ± 0.010 |            - | 41.0 ± 1.5 |",
+        "| multi_task  | 0.800 ± 0.010 | 0.800 ± 0.010 | +1.50 ± 0.20 | 41.0 ± 1.5 |",
+        "| pcgrad      | 0.900 ± 0.020 | 0.900 ± 0.020 |  +12.5 ± 2.5 | 41.0 ± 1.5 |",
+        "| mgda        | 0.950 ± 0.020 | 0.950 ± 0.020 |  +12.5 ± 2.5 | 41.0 ± 1.5 |",
+    ]
+    assert second == "\n".join(rows)

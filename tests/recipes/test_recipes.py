@@ -18,7 +18,7 @@ from absl import flags as absl_flags
 
 import mtl_zoo as mtl
 from mtl_zoo import evaluation
-from mtl_zoo.data import nuclei, pets, sampling, text_batches
+from mtl_zoo.data import multi_mnist, nuclei, pets, sampling, text_batches
 from tests.zoo import tiny_text
 
 FOLDER = Path(__file__).parents[2] / "recipes"
@@ -206,6 +206,102 @@ def test_pets_train_and_are_measured(real_data):
     assert model.task_names == recipe.TASKS
     alone = recipe.build_model(recipe.Config(single_task="breed", data_dir=str(folder)))
     assert alone.task_names == ("breed",) and alone.trunk.neck is None
+
+
+def test_multi_mnist_trains_and_is_measured(real_data):
+    folder = real_data("mnist_t10k")
+    recipe = load("multi_mnist_balancing")
+    config = recipe.Config(tiny=True, data_dir=str(folder))
+    pairs = multi_mnist.training_batches(
+        batch_size=16, labelled={"left": 0.5}, data_dir=folder
+    )
+    model = one_step(recipe, config, pairs)
+    assert model.task_names == recipe.TASKS
+    (kernel,) = model.last_shared_variables
+    assert tuple(kernel.shape) == (6 * 6 * config.filters[1], config.units)
+    alone = recipe.build_model(recipe.Config(single_task="right"))
+    assert alone.task_names == ("right",)
+
+
+@pytest.mark.parametrize("changes", [{"method": "pcgrad"}, {"single_task": "left"}])
+def test_multi_mnist_gives_a_study_what_it_needs(real_data, tmp_path, changes):
+    folder = real_data("mnist_t10k")
+    recipe = load("multi_mnist_balancing")
+    config = recipe.Config(
+        tiny=True, data_dir=str(folder), workdir=str(tmp_path), **changes
+    )
+    result = recipe.run(config)
+    tasks = [t for t in recipe.TASKS if config.single_task in ("", t)]
+    assert_documented_form(result["test"], result["directions"], tasks)
+    assert 0 < result["cost"]["step_ms"] < 10_000
+    model = mtl.load(tmp_path / "model.keras", compile=True)
+    assert_close(recipe.evaluate(model, config), result["test"])
+    again = recipe.run(config)  # a finished run is read back, its times too
+    assert again["cost"] == result["cost"]
+    assert_close(again["test"], result["test"])
+
+
+def test_multi_mnist_has_every_method_of_balancing():
+    recipe = load("multi_mnist_balancing")
+    balancing = mtl.balancing
+    bases = {balancing.Balancing, balancing.LossBalancing, balancing.GradientBalancing}
+    need_arguments = {balancing.Fixed, balancing.Scheduled}
+    public = [getattr(balancing, name) for name in balancing.__all__]
+    methods = {t for t in public if isinstance(t, type)} - bases - need_arguments
+    made = [make() for make in recipe.METHODS.values()]
+    assert {type(method) for method in made} == methods
+    assert len(made) == len(methods)
+    assert next(iter(recipe.METHODS)) == recipe.Config().method == "equal"
+
+
+def test_multi_mnist_compares_methods_with_each_task_alone(monkeypatch, tmp_path):
+    recipe = load("multi_mnist_balancing")
+    methods = {name: recipe.METHODS[name] for name in ("equal", "pcgrad", "dwa")}
+    monkeypatch.setattr(recipe, "METHODS", methods)
+    configs = []
+
+    def train(config):
+        """The form of a run, without data and training."""
+        configs.append(config)
+        model = recipe.build_model(config)
+        model.compile(balancing=methods[config.method]())
+        Path(config.workdir).mkdir(parents=True)
+        model.save(Path(config.workdir) / "model.keras")
+        score = 0.8 + 0.1 * (config.method == "pcgrad") - 0.01 * config.seed
+        return {
+            "test": {name: {"accuracy": score} for name in model.task_names},
+            "directions": evaluation.directions(model),
+            "cost": {"step_ms": 30.0},
+        }
+
+    monkeypatch.setattr(recipe, "train", train)
+    config = recipe.Config(
+        compare=True, seeds=(0, 1), method="dwa", workdir=str(tmp_path / "study")
+    )
+    metrics = recipe.run(config)
+    assert [(c.seed, c.method, c.single_task) for c in configs] == [
+        (seed, method, task)
+        for seed in (0, 1)
+        for method, task in (
+            ("equal", ""),
+            ("equal", "left"),
+            ("equal", "right"),
+            ("pcgrad", ""),
+            ("dwa", ""),
+        )
+    ]
+    assert list(metrics["variants"]) == ["pcgrad", "dwa"]
+    assert metrics["variants"]["pcgrad"]["delta_m"]["per_task"]["mean"] == (
+        pytest.approx(50 * (0.1 / 0.8 + 0.1 / 0.79))
+    )
+    assert metrics["cost"]["step_ms"]["single_task"]["mean"] == 60
+    assert 0.4 < metrics["cost"]["parameters"]["ratio"] < 0.6
+
+
+def test_multi_mnist_knows_no_other_method():
+    recipe = load("multi_mnist_balancing")
+    with pytest.raises(ValueError, match=r"equal, .*pcgrad.*Received: 'sum'"):
+        recipe.run(recipe.Config(method="sum"))
 
 
 @pytest.fixture(scope="module")
