@@ -32,7 +32,7 @@ class BalancingStatistics(keras.metrics.Metric):
     """
 
     def __init__(
-        self, task_names: Sequence[str], name: str = "balancing", **kwargs: Any
+        self, task_names: Sequence[str], name: str = "conflict", **kwargs: Any
     ) -> None:
         super().__init__(name=name, **kwargs)
         self.task_names = tuple(task_names)

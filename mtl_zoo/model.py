@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -13,8 +13,8 @@ from mtl_zoo import gradients as grads
 from mtl_zoo.balanced_gradients import balanced_gradients
 from mtl_zoo.balancing import Balancing, Equal, GradientBalancing, LossBalancing
 from mtl_zoo.balancing_statistics import BalancingStatistics
-from mtl_zoo.partial_labels import fill_absent, item_weights
 from mtl_zoo.task import Task, check_tasks
+from mtl_zoo.task_loss import task_loss, unpack
 from mtl_zoo.trackers import Trackers
 
 
@@ -234,23 +234,21 @@ class MultiTaskModel(keras.Model):
                 f"and gradients of {method.gradient_size} entries. Expected "
                 f"{list(self.task_names)} and {size}. Make a new one."
             )
-        exclude = getattr(self.optimizer, "inner_optimizer", self.optimizer)
-        if method.trainable_variables and not exclude.built:
-            exclude.exclude_from_weight_decay(var_list=method.trainable_variables)
+        optimizer: Any = getattr(self.optimizer, "inner_optimizer", self.optimizer)
+        if method.trainable_variables and not optimizer.built:
+            optimizer.exclude_from_weight_decay(var_list=method.trainable_variables)
 
     def _feature_channels(self) -> int:
         """How many channels the features have that gradients flow through."""
-        spec = keras.backend.compute_output_spec(
-            lambda inputs: self.encode(self.prepare(inputs)),
-            keras.tree.map_shape_structure(
-                lambda shape: keras.KerasTensor(shape, self.input_dtype),
-                self._input_shape,
-            ),
+        specs = keras.tree.map_shape_structure(
+            lambda shape: tf.TensorSpec(shape, self.input_dtype), self._input_shape
         )
+        encode = tf.function(lambda inputs: self.encode(self.prepare(inputs)))
+        features = encode.get_concrete_function(specs).structured_outputs
         return sum(
             one.shape[-1]
-            for one in keras.tree.flatten(spec)
-            if keras.backend.is_float_dtype(one.dtype)
+            for one in keras.tree.flatten(features)
+            if keras.backend.is_float_dtype(one.dtype.name)
         )
 
     @property
@@ -283,7 +281,7 @@ class MultiTaskModel(keras.Model):
         return {t.name: t.primary_metric for t in self.tasks if t.role == "main"}
 
     def train_step(self, data: Any) -> dict[str, Any]:
-        inputs, labels, weights = _unpack(data)
+        inputs, labels, weights = unpack(data)
         if not self.built:
             self.build(keras.tree.map_structure(lambda x: tuple(x.shape), inputs))
         step_of = (
@@ -306,16 +304,20 @@ class MultiTaskModel(keras.Model):
         if self.train_metrics:
             shown += self._trackers.metrics
         logs = {metric.name: metric.result() for metric in shown}
+        if self.diagnostics:
+            logs["conflict"] = self.balancing_statistics.result()
         if getattr(self.balancing, "solver", False):
             logs["unsolved"] = self.balancing.unsolved.value
         return logs
 
     def test_step(self, data: Any) -> dict[str, Any]:
-        inputs, labels, weights = _unpack(data)
+        inputs, labels, weights = unpack(data)
         outputs = self(inputs, training=False)
         losses, active = self._compute_task_losses(labels, outputs, weights, True)
         self._track_total(ops.sum(losses) + self._penalty(), active)
-        return self.get_metrics_result()
+        logs = self.get_metrics_result()
+        logs.pop("conflict", None)  # of training alone
+        return logs
 
     # Losses.
 
@@ -328,7 +330,7 @@ class MultiTaskModel(keras.Model):
         """
         losses, active = [], []
         for index, task in enumerate(self.tasks):
-            found = _task_loss(task, labels, outputs, weights)
+            found = task_loss(task, labels, outputs, weights)
             self._trackers.task_losses[index].update_state(
                 found.loss * grads.replicas(),
                 sample_weight=found.items * ops.cast(found.labelled, "float32"),
@@ -418,7 +420,8 @@ class MultiTaskModel(keras.Model):
             penalty = self._penalty()
             scaled_penalty = scale(penalty)
         whole = grads.sum_over_replicas(tf.stop_gradient(losses))
-        of_losses, gradients = None, {}
+        of_losses: Any = None
+        gradients: dict[int, Any] = {}
         if isinstance(self.balancing, LossBalancing):
             of_losses, gradients = self._weights_of_losses(whole, active)
         shown = losses if of_losses is None else of_losses * losses
@@ -450,7 +453,7 @@ class MultiTaskModel(keras.Model):
             scale=scale(1.0),
         )
         if self.diagnostics:
-            self._trackers.balancing.update_state(task_weights, gramian, active)
+            self.balancing_statistics.update_state(task_weights, gramian, active)
         gradients.update({id(v): g for v, g in zip(shared, combined, strict=True)})
         found = [gradients.get(id(variable)) for variable in variables]
         if self.losses:
@@ -464,7 +467,7 @@ class MultiTaskModel(keras.Model):
         """Show the balancing object the losses of the batch behind the update."""
         outputs = self(inputs, training=True)
         losses = [
-            task.weight * _task_loss(task, labels, outputs, weights).loss
+            task.weight * task_loss(task, labels, outputs, weights).loss
             for task in self.tasks
         ]
         after = grads.sum_over_replicas(ops.stack(losses))
@@ -556,69 +559,9 @@ class MultiTaskModel(keras.Model):
         )
 
 
-class _TaskLoss(NamedTuple):
-    """A task's loss on a batch.
-
-    Attributes:
-        loss: This replica's share of the mean over the labelled items.
-        items: How many those are in the global batch, or 1 for none.
-        labelled: Whether there is one.
-        label: The label, filled where it is absent.
-        weight: What each loss value counts.
-    """
-
-    loss: Any
-    items: Any
-    labelled: Any
-    label: Any
-    weight: Any
-
-
-def _task_loss(
-    task: Task, labels: dict, outputs: dict, weights: dict | None
-) -> _TaskLoss:
-    label = _of_task(labels, task.name, "label")
-    weight = None if weights is None else weights.get(task.name)
-    if weight is not None:
-        label = fill_absent(label, weight)
-    values = ops.cast(task.loss.call(label, outputs[task.name]), "float32")
-    weight = item_weights(weight, values)
-    count = getattr(task.loss, "count", None)
-    items = ops.sum(
-        weight if count is None else weight * count(label, outputs[task.name])
-    )
-    items = grads.sum_over_replicas(items)
-    labelled = grads.sum_over_replicas(ops.sum(weight)) > 0
-    items = ops.where(items > 0, items, 1.0)
-    loss = ops.sum(ops.where(weight > 0, weight * values, 0.0)) / items
-    return _TaskLoss(loss, items, labelled, label, weight)
-
-
 def _with(gradients: list, variables: list, own: dict[int, Any]) -> list:
     """Return the gradients, those of some variables replaced."""
     return [
         own.get(id(variable), gradient)
         for variable, gradient in zip(variables, gradients, strict=True)
     ]
-
-
-def _unpack(data: Any) -> tuple[Any, dict, dict | None]:
-    inputs, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
-    for value, what in ((labels, "labels"), (weights, "weights")):
-        if not isinstance(value, dict) and not (value is None and what == "weights"):
-            raise TypeError(
-                f"A multi-task model trains on (inputs, {{task: label}}) or (inputs, "
-                f"{{task: label}}, {{task: weight}}). Received {what} of type "
-                f"{type(value).__name__}."
-            )
-    return inputs, labels, weights
-
-
-def _of_task(labels: dict, name: str, what: str) -> Any:
-    if name not in labels:
-        raise ValueError(
-            f"The data has no {what} for task {name!r}: expected the key {name!r} "
-            f"among {sorted(labels)}. Where it is missing for some samples only, give "
-            "any value there and weight 0."
-        )
-    return labels[name]

@@ -25,7 +25,8 @@ class CAGrad(GradientBalancing):
     """Among the steps near the mean gradient, take the one best for the worst task.
 
     "Near" is within `c` times its length (Liu et al., 2021, equation 3). For `c = 0`
-    that is the mean. The authors' code also divides the step by `1 + c^2`; this is left to the learning rate.
+    that is the mean. The authors' code also divides the step by `1 + c^2`, which is
+    left to the learning rate.
 
     Args:
         c: 0 to below 1: above, training need not converge. Defaults to `0.5`.

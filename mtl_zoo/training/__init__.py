@@ -1,5 +1,7 @@
 """Training: callbacks for `fit`, flags for recipes, studies over seeds."""
 
+from mtl_zoo.training.affinity import InterTaskAffinity
+from mtl_zoo.training.balancing_diagnostics import BalancingDiagnostics
 from mtl_zoo.training.early_stopping import DeltaMEarlyStopping
 from mtl_zoo.training.fit import fit
 from mtl_zoo.training.flags import config_from_flags, define_flags, main
@@ -13,7 +15,9 @@ from mtl_zoo.training.resume import Resume
 from mtl_zoo.training.study import study
 
 __all__ = [
+    "BalancingDiagnostics",
     "DeltaMEarlyStopping",
+    "InterTaskAffinity",
     "NonFiniteError",
     "NonFiniteLossError",
     "RaiseOnNonFiniteLoss",

@@ -7,8 +7,10 @@ from typing import Any
 from keras import ops
 
 from mtl_zoo.balancing.solvers.normalised import normalised
+from mtl_zoo.balancing.solvers.pivoting import times
 
 STEPS = 60
+NEAR = 1e-7
 
 
 def proportionally_fair(
@@ -47,43 +49,28 @@ def proportionally_fair(
     middle = ops.exp(ops.mean(ops.log(pull), axis=-1, keepdims=True))
     pull = pull / middle
 
-    def product(b: Any) -> Any:
-        return ops.squeeze(ops.matmul(matrix, ops.expand_dims(b, -1)), -1)
+    def slope_of(b: Any) -> tuple[Any, Any, Any]:
+        """The derivatives of the objective, the pull in it, and the residual."""
+        product, force = times(matrix, b), pull * b**-power
+        off = ops.abs(product / force - 1.0)
+        off = ops.max(ops.where(present, off, ops.zeros_like(off)), axis=-1)
+        return product - force, force, off
 
-    def gap(b: Any) -> Any:
-        off = ops.abs(product(b) * b**power / pull - 1.0)
-        return ops.max(ops.where(present, off, ops.zeros_like(off)), axis=-1)
+    def unfinished(step: Any, b: Any, slope: Any, force: Any, off: Any) -> Any:
+        del b, slope, force
+        return ops.logical_and(step < STEPS, ops.any(off > NEAR))
 
-    def value(b: Any) -> Any:
-        if power == 1.0:
-            gain = ops.log(b)
-        else:
-            gain = b ** (1.0 - power) / (1.0 - power)
-        return ops.sum(b * product(b) / 2.0 - pull * gain, axis=-1)
-
-    def unfinished(step: Any, b: Any) -> Any:
-        return ops.logical_and(step < STEPS, ops.any(gap(b) > 1e-9))
-
-    def newton(step: Any, b: Any) -> tuple[Any, Any]:
-        slope = product(b) - pull * b**-power
-        bend = power * pull * b ** (-power - 1.0)
-        hessian = matrix + ops.expand_dims(bend, -1) * unit
-        move = -ops.squeeze(ops.solve(hessian, ops.expand_dims(slope, -1)), -1)
+    def newton(step: Any, b: Any, slope: Any, force: Any, off: Any) -> tuple:
+        hessian = matrix + ops.expand_dims(power * force / b, -1) * unit
+        move = ops.squeeze(ops.solve(hessian, ops.expand_dims(-slope, -1)), -1)
         shrink = ops.max(-move / b, axis=-1, keepdims=True)
-        far = 0.9 / ops.maximum(shrink, 0.9)
-        # The lengths that are tried, all at once; the best is taken.
-        lengths = ops.stack([far * 0.5**k for k in range(4)], axis=0)
-        tried = ops.expand_dims(b, 0) + lengths * ops.expand_dims(move, 0)
-        values = ops.stack([value(tried[k]) for k in range(4)], axis=-1)
-        best = ops.one_hot(ops.argmin(values, axis=-1), 4, dtype=b.dtype)
-        share = ops.sum(
-            best * ops.stack([lengths[k, ..., 0] for k in range(4)], -1), -1
-        )
-        return step + 1, b + ops.expand_dims(share, -1) * move
+        b = b + move * (0.9 / ops.maximum(shrink, 0.9))
+        return step + 1, b, *slope_of(b)
 
     start = pull ** (1.0 / (1.0 + power))
-    _, b = ops.while_loop(unfinished, newton, (0, start))
-    residual = gap(b)
+    _, b, _, _, residual = ops.while_loop(
+        unfinished, newton, (0, start, *slope_of(start))
+    )
     factor = middle ** (1.0 / (1.0 + power)) * ops.expand_dims(
         scale ** (-2.0 / (1.0 + power)), -1
     )

@@ -7,6 +7,7 @@ from typing import Any
 from keras import ops
 
 from mtl_zoo.balancing.solvers.normalised import normalised
+from mtl_zoo.balancing.solvers.pivoting import among, pivoted, times
 from mtl_zoo.balancing.solvers.quadratic import nonnegative_minimum
 
 STEPS = 90
@@ -24,9 +25,11 @@ def worst_improvement(
     `radius |g0| / |g_w|`.
 
     The optimum has a level `m`, the improvement of the worst task, with `A v + a >= m`
-    for `a = G g0`, equal where `v > 0`. For given `m` that is a non-negative quadratic
-    program, and `|G' v|` grows with `m` from 0: the `m` where it is
-    `radius |g0|` is found by Newton's method, kept inside a bracket.
+    for `a = G g0`, equal where `v > 0`. For a guess of which entries are positive, `v`
+    is linear in `m`, and `|G' v| = radius |g0|` a quadratic equation for `m`; `pivoted`
+    finds the guess. It nearly always ends, but need not. Where it does not, the
+    non-negative quadratic program of a given `m` is solved, in which `|G' v|` grows
+    with `m` from 0, and `m` is found by Newton's method, kept inside a bracket.
 
     Args:
         gramian: `A = G G'`, `(..., T, T)`.
@@ -46,31 +49,49 @@ def worst_improvement(
     count = ops.maximum(ops.sum(here, axis=-1, keepdims=True), 1.0)
     mean = here * norms / count  # g0 in the unit gradients
 
-    def product(matrix: Any, x: Any) -> Any:
-        return ops.squeeze(ops.matmul(matrix, ops.expand_dims(x, -1)), -1)
-
     def inner(x: Any, y: Any) -> Any:
         return ops.sum(x * y, axis=-1, keepdims=True)
 
-    a = product(
-        cosines, mean
-    )  # of the unit gradients with g0; a_i = norms_i times this
-    length = ops.sqrt(ops.maximum(inner(mean, a), 0.0))
-    wanted = radius * length
+    a = times(cosines, mean)  # of the unit gradients with g0; a_i = norms_i times this
+    wanted = radius * ops.sqrt(ops.maximum(inner(mean, a), 0.0))
+    # As `nonnegative_minimum` has it: without, a length of 0 may be that of any v.
+    unit = ops.eye(gramian.shape[-1], dtype=cosines.dtype)
+    steady = cosines + 10.0 * accuracy * unit
+    u = 1.0 / norms
+
+    def level_of(free: Any) -> tuple[Any, Any]:
+        """The level at which |G'v| is as wanted, and v, if these entries are free."""
+        found = among(steady, free, ops.stack([u, a], axis=-1))
+        p, q = found[..., 0], found[..., 1]
+        here = ops.cast(free, u.dtype)
+        up, uq, aq = inner(here * u, p), inner(here * u, q), inner(here * a, q)
+        root = ops.sqrt(ops.maximum(uq**2 - up * (aq - wanted**2), 0.0))
+        level = (uq + root) / ops.where(up > 0, up, ops.ones_like(up))
+        return level, level * p - q
+
+    def solve(free: Any) -> tuple[Any, Any]:
+        level, z = level_of(free)
+        slope = times(steady, z) + a - level * u
+        # With nothing free there is no level; everything wants to be.
+        nothing = ops.logical_not(ops.any(free, axis=-1, keepdims=True))
+        return z, ops.where(nothing, -ops.ones_like(slope), slope)
+
+    start, _ = level_of(pivoted(solve, present, present, accuracy))
+
+    def at(level: Any) -> tuple[Any, Any, Any]:
+        """The program's solution in the unit gradients, and its length."""
+        z, residual = nonnegative_minimum(cosines, level * u - a, present, accuracy)
+        return z, ops.sqrt(inner(z, times(steady, z))), residual
+
+    def relative(reach: Any) -> Any:
+        return ops.where(wanted > 0, (reach - wanted) / ops.maximum(wanted, 1e-30), 0.0)
+
     far = ops.full_like(a, 1e30)
     low = ops.min(ops.where(present, norms * a, far), axis=-1, keepdims=True)
     high = ops.min(
         ops.where(present, norms * (a + wanted), far), axis=-1, keepdims=True
     )
-
-    unit = ops.eye(gramian.shape[-1], dtype=cosines.dtype)
-    # As `nonnegative_minimum` has it: without, a length of 0 may be that of any v.
-    steady = cosines + 10.0 * accuracy * unit
-
-    def at(level: Any) -> tuple[Any, Any, Any]:
-        """The program's solution in the unit gradients, and its length."""
-        z, residual = nonnegative_minimum(cosines, level / norms - a, present, accuracy)
-        return z, ops.sqrt(inner(z, product(steady, z))), residual
+    start = ops.clip(start, low, high)
 
     def unfinished(step: Any, low: Any, high: Any, level: Any, off: Any) -> Any:
         del low, high, level
@@ -82,26 +103,19 @@ def worst_improvement(
         low = ops.where(reach < wanted, level, low)
         high = ops.where(reach < wanted, high, level)
         # d|G'v|/dm: the same system with the right-hand side 1 / norms.
-        free = ops.cast(z > 0, z.dtype)
-        both = ops.expand_dims(free, -1) * ops.expand_dims(free, -2)
-        system = steady * both + (1.0 - ops.expand_dims(free, -1)) * unit
-        grows = ops.squeeze(ops.solve(system, ops.expand_dims(free / norms, -1)), -1)
-        slope = inner(product(steady, z), grows) / ops.where(reach > 0, reach, 1.0)
+        grows = ops.squeeze(among(steady, z > 0, ops.expand_dims(u, -1)), -1)
+        slope = inner(times(steady, z), grows) / ops.where(reach > 0, reach, 1.0)
         guess = level + (wanted - reach) / ops.where(slope > 0, slope, 1.0)
         # Newton's step if it stays inside and the bracket got shorter, else half of it.
         usable = (guess > low) & (guess < high) & (slope > 0)
         usable = usable & ((step % 3 < 2) | (high - low < width / 2.0))
-        off = ops.where(wanted > 0, (reach - wanted) / ops.maximum(wanted, 1e-30), 0.0)
+        off = relative(reach)
         following = ops.where(usable, guess, (low + high) / 2.0)
         level = ops.where(ops.abs(off) > NEAR, following, level)
         return step + 1, low, high, level, off
 
-    start = (low + high) / 2.0
-    _, _, _, level, _ = ops.while_loop(
-        unfinished, newton, (0, low, high, start, ops.ones_like(low))
-    )
+    off = relative(at(start)[1])
+    _, _, _, level, _ = ops.while_loop(unfinished, newton, (0, low, high, start, off))
     z, reach, residual = at(level)
-    off = ops.abs(reach - wanted) / ops.maximum(wanted, 1e-30)
-    off = ops.where(wanted > 0, off, ops.zeros_like(off))
-    residual = ops.maximum(residual, ops.squeeze(off, -1))
-    return ops.where(present, z / norms, ops.zeros_like(z)), residual
+    residual = ops.maximum(residual, ops.squeeze(ops.abs(relative(reach)), -1))
+    return ops.where(present, z * u, ops.zeros_like(z)), residual

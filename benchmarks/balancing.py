@@ -1,0 +1,217 @@
+"""What balancing costs: the step with each method over plain Keras with summed losses.
+
+One network with `T` heads, all tasks labelled, the one of `balancing_peers.py`. All
+models take turns, in random order, on the same batches; a ratio is that of the medians
+to the plain model, and `control` a second plain one (A/A). Run it on one thread, as the
+peers are: more threads hide the small operations of the solvers behind the large ones.
+
+    TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 OMP_NUM_THREADS=1 \
+        python benchmarks/balancing.py --out=benchmarks/results/balancing.json
+
+Peak memory is that of processes of their own, which train one model for a few steps.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import app, flags
+
+import mtl_zoo as mtl
+from mtl_zoo.balancing import solvers
+from mtl_zoo.evaluation import report
+
+TASKS = flags.DEFINE_multi_integer("tasks", [2, 4, 8, 16], "Numbers of tasks.")
+ROUNDS = flags.DEFINE_integer("rounds", 31, "Timed rounds.")
+STEPS = flags.DEFINE_integer("steps", 4, "Steps of a model in a round.")
+ONLY = flags.DEFINE_list("only", [], "Kinds to measure; empty: all.")
+MEMORY_OF = flags.DEFINE_string("memory_of", "", "Of one kind: print its peak memory.")
+OUT = flags.DEFINE_string("out", "", "Where to write the figures as JSON.")
+
+BATCH, SIDE, CLASSES = 64, 32, 10
+WIDTHS = (32, 64, 96, 128)
+WARM_UP = 3  # rounds that are not counted
+
+IN_MEMORY = ("plain", "Equal", "UPGrad", "UPGrad params", "DBMTL", "DBMTL params")
+
+Kind = Callable[[int], Any]
+
+
+def kinds(tasks: int) -> dict[str, Kind]:
+    """All that is measured: `{name: from the number of tasks to the balancing}`."""
+    names = [f"task_{i}" for i in range(tasks)]
+    found: dict[str, Kind] = {"plain": lambda _: None, "control": lambda _: None}
+    for name in mtl.balancing.__all__:
+        method = getattr(mtl.balancing, name)
+        bases = (mtl.balancing.LossBalancing, mtl.balancing.GradientBalancing)
+        if not isinstance(method, type) or method in bases:
+            continue
+        if not issubclass(method, bases):
+            continue
+        if name == "Fixed":
+            found[name] = lambda _: mtl.balancing.Fixed(dict.fromkeys(names, 1.0))
+        elif name == "Scheduled":
+            found[name] = lambda _: mtl.balancing.Scheduled(dict.fromkeys(names, 1.0))
+        elif issubclass(method, mtl.balancing.LossBalancing):
+            found[name] = lambda _, method=method: method()
+        else:
+            for level in mtl.balancing.LEVELS:
+                key = name if level == "last" else f"{name} {level}"
+                found[key] = lambda _, m=method, level=level: m(level=level)
+    found["Equal diagnostics"] = lambda _: mtl.balancing.Equal()
+    return found
+
+
+def make_model(tasks: int) -> mtl.architectures.HardSharing:
+    """Four convolutions, global average pooling, a dense layer, and `T` heads."""
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    stages = {}
+    for index, width in enumerate(WIDTHS):
+        stages[f"conv_{index}"] = layers.Conv2D(
+            width, 3, strides=1 if index == 0 else 2, padding="same", activation="relu"
+        )
+    stages["pool"] = layers.GlobalAveragePooling2D()
+    stages["dense"] = layers.Dense(128, activation="relu")
+    heads = [
+        mtl.Task(
+            f"task_{i}",
+            mtl.heads.Classification(CLASSES, feature="dense"),
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        )
+        for i in range(tasks)
+    ]
+    model = mtl.architectures.HardSharing(mtl.trunks.Trunk(stages), heads)
+    model.build((None, SIDE, SIDE, 3))
+    return model
+
+
+def make(kind: str, tasks: int) -> Callable[[int], None]:
+    """Return a function that trains a compiled model for a number of steps."""
+    model: Any = make_model(tasks)
+    optimizer = keras.optimizers.SGD(0.01, momentum=0.9)
+    if kind in ("plain", "control"):
+        inputs = keras.Input((SIDE, SIDE, 3))
+        twin = keras.Model(inputs, model(inputs))
+        twin.compile(optimizer, loss={t.name: t.loss for t in model.tasks})
+        model = twin
+    else:
+        method = kinds(tasks)[kind](tasks)
+        model.compile(optimizer, method, diagnostics=kind.endswith("diagnostics"))
+    model.make_train_function()
+    rng = np.random.default_rng(0)
+    count = 8 * BATCH
+    images = rng.uniform(0, 1, (count, SIDE, SIDE, 3)).astype("float32")
+    labels = {f"task_{i}": rng.integers(0, CLASSES, count) for i in range(tasks)}
+    data = tf.data.Dataset.from_tensor_slices((images, labels)).batch(BATCH)
+    iterator = iter(data.cache().repeat())
+
+    def train(steps: int) -> None:
+        for _ in range(steps):
+            logs = model.train_function(iterator)
+        keras.tree.map_structure(np.asarray, logs)  # wait for it
+
+    return train
+
+
+def measure(tasks: int) -> dict[str, Any]:
+    """Milliseconds of a step and ratio to the plain model, of each kind."""
+    wanted = [k for k in kinds(tasks) if not ONLY.value or k in ONLY.value]
+    for needed in ("control", "plain"):
+        if needed not in wanted:
+            wanted.insert(0, needed)
+    trained = {}
+    for kind in wanted:
+        trained[kind] = make(kind, tasks)
+        trained[kind](2)
+    seconds: dict[str, list[float]] = {kind: [] for kind in trained}
+    for number in range(ROUNDS.value + WARM_UP):
+        for kind in random.Random(number).sample(wanted, len(wanted)):
+            start = time.perf_counter()
+            trained[kind](STEPS.value)
+            if number >= WARM_UP:
+                seconds[kind].append((time.perf_counter() - start) / STEPS.value)
+    medians = {kind: statistics.median(times) for kind, times in seconds.items()}
+    return {
+        kind: {
+            "milliseconds": 1000 * median,
+            "ratio": median / medians["plain"],
+        }
+        for kind, median in medians.items()
+    }
+
+
+def solver_milliseconds(tasks: int) -> dict[str, float]:
+    """Time of each solver on Gramians of normal gradients, as a graph of its own."""
+    rng = np.random.default_rng(0)
+    gradients = rng.normal(size=(20, tasks, 3 * tasks)).astype("float32")
+    gramians = [tf.constant(g @ g.T) for g in gradients]
+    found = {}
+    for name in ("min_norm_point", "worst_improvement", "proportionally_fair"):
+        solve = tf.function(getattr(solvers, name))
+        times = []
+        for gramian in gramians[:3] + gramians:
+            start = time.perf_counter()
+            np.asarray(solve(gramian)[0])
+            times.append(time.perf_counter() - start)
+        found[name] = 1000 * statistics.median(times[3:])
+    return found
+
+
+def peak_memory(kind: str, tasks: int) -> float:
+    """Megabytes at most, of a process that trains one model."""
+    done = subprocess.run(
+        [sys.executable, __file__, f"--memory_of={kind}", f"--tasks={tasks}"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return float(done.stdout.split()[-1])
+
+
+def main(argv: list[str]) -> None:
+    """Measure and print."""
+    del argv
+    if MEMORY_OF.value:
+        make(MEMORY_OF.value, TASKS.value[0])(5)
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        return
+    result: dict[str, Any] = {
+        "command": f"python benchmarks/balancing.py --rounds={ROUNDS.value} "
+        f"--steps={STEPS.value}",
+        "versions": report.versions(),
+        "device": report.device(),
+        "threads": tf.config.threading.get_intra_op_parallelism_threads(),
+        "rounds": ROUNDS.value,
+        "tasks": {},
+    }
+    for tasks in TASKS.value:
+        result["tasks"][str(tasks)] = {
+            "steps": measure(tasks),
+            "solvers_ms": solver_milliseconds(tasks),
+        }
+        print(tasks, json.dumps(result["tasks"][str(tasks)], indent=2), flush=True)
+        keras.backend.clear_session()
+    if not ONLY.value:
+        most = max(TASKS.value)
+        result["peak_memory_mb"] = {
+            "tasks": most,
+            **{kind: peak_memory(kind, most) for kind in IN_MEMORY},
+        }
+    if OUT.value:
+        report.write_json(result, OUT.value)
+
+
+if __name__ == "__main__":
+    app.run(main)
