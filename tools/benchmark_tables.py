@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from mtl_zoo import balancing
 from mtl_zoo.zoo.card import table
 
 RESULTS = Path(__file__).resolve().parents[1] / "benchmarks" / "results"
@@ -141,7 +142,123 @@ def other_accuracy() -> str:
     return table(["Model, task", "Metric", *MEASURED.values()], rows)
 
 
+PROMISES = {
+    "same for any order": "order",
+    "no task gets worse": "worse",
+    "plain for one task": "one",
+    "same for any scale": "scale",
+}
+
+
+def balancing_cost() -> str:
+    """Each method's step time over a plain step, and what it promises."""
+    by_tasks = read("balancing")["tasks"]
+    first = next(iter(by_tasks.values()))["steps"]
+    rows = []
+    for kind in first:
+        name, _, level = kind.partition(" ")
+        if kind == "plain" or level in ("params", "feature"):
+            continue
+        title = {"control": "plain Keras again (A/A)"}.get(kind, f"`{name}`")
+        title += f", {level}" if level else ""
+        promises = getattr(getattr(balancing, name, None), "promises", ())
+        cells = [f"{found['steps'][kind]['ratio']:.2f}" for found in by_tasks.values()]
+        for other in ("params", "feature"):
+            cells.append(
+                " / ".join(
+                    f"{found['steps'][f'{name} {other}']['ratio']:.2f}"
+                    for found in by_tasks.values()
+                )
+                if f"{name} {other}" in first
+                else ""
+            )
+        short = ", ".join(PROMISES[one] for one in PROMISES if one in promises)
+        rows.append([title, *cells, "" if level else short])
+    counts = " / ".join(by_tasks)
+    head = ["Method", *(f"T = {count}" for count in by_tasks)]
+    return table(
+        [*head, f'`"params"`, {counts}', f'`"feature"`, {counts}', "promises"], rows
+    )
+
+
+def balancing_solvers() -> str:
+    """Milliseconds of the solvers, and peak memory."""
+    found = read("balancing")
+    by_tasks = found["tasks"]
+    rows = [
+        [f"`{name}`, ms"]
+        + [f"{one['solvers_ms'][name]:.2f}" for one in by_tasks.values()]
+        for name in next(iter(by_tasks.values()))["solvers_ms"]
+    ]
+    first = table(["Solver", *(f"T = {count}" for count in by_tasks)], rows)
+    memory = dict(found["peak_memory_mb"])
+    tasks = memory.pop("tasks")
+    second = table(
+        [f"T = {tasks}", *(f"`{name}`" for name in memory)],
+        [["Peak memory, MB", *(f"{value:.0f}" for value in memory.values())]],
+    )
+    return f"{first}\n\n{second}"
+
+
+LIBMTL_NAMES = {
+    "Equal": "EW",
+    "UncertaintyWeighting": "UW",
+    "DWA": "DWA",
+    "GLS": "GLS",
+    "RLW": "RLW",
+    "GradNorm": "GradNorm",
+    "MGDA": "MGDA",
+    "PCGrad": "PCGrad",
+    "GradVac": "GradVac",
+    "GradDrop": "GradDrop, representation",
+    "CAGrad": "CAGrad",
+    "IMTLG": "IMTL",
+}
+
+
+def peer_ratio(found: dict[str, Any], library: str, name: str) -> float | None:
+    """A peer's lowest ratio for a method, `None` where it has none or fails."""
+    if library == "torchjd":
+        keys = [f"TorchJD {name}", f"TorchJD {name}, chunk 1"]
+    else:
+        keys = [f"LibMTL {LIBMTL_NAMES.get(name)}"]
+    ratios = [found[key]["ratio"] for key in keys if "ratio" in found.get(key, {})]
+    return min(ratios) if ratios else None
+
+
+def balancing_peers() -> str:
+    """Ratios of the peers beside ours, for methods that both have."""
+    ours = read("balancing")["tasks"]
+    peers = read("balancing_peers")["tasks"]
+    counts = [count for count in peers if count in ours]
+    rows = []
+    for name in next(iter(ours.values()))["steps"]:
+        theirs = [
+            [peer_ratio(peers[count], library, name) for count in counts]
+            for library in ("torchjd", "libmtl")
+        ]
+        if all(one is None for found in theirs for one in found):
+            continue
+        own = [
+            [ours[c]["steps"].get(kind, {}).get("ratio") for c in counts]
+            for kind in (name, f"{name} params")
+        ]
+        cells = [
+            " / ".join("-" if one is None else f"{one:.2f}" for one in found)
+            if any(one is not None for one in found)
+            else ""
+            for found in [*own, *theirs]
+        ]
+        rows.append([f"`{name}`", *cells])
+    joined = " / ".join(counts)
+    head = ["ours, last layer", "ours, all parameters", "TorchJD", "LibMTL"]
+    return table([f"T = {joined}", *head], rows)
+
+
 TABLES = {
+    "balancing_cost": balancing_cost,
+    "balancing_peers": balancing_peers,
+    "balancing_solvers": balancing_solvers,
     "other_targets": other_targets,
     "other_accuracy": other_accuracy,
     "serving_exports": serving_exports,

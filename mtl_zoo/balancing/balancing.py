@@ -95,6 +95,11 @@ class Balancing(keras.layers.Layer):
         self.build(**config)
 
 
+def now(state: keras.Variable) -> Any:
+    """Return the value that a state variable has now, whatever is assigned later."""
+    return ops.stop_gradient(state)
+
+
 class LossBalancing(Balancing):
     """A method that weighs losses: one backward pass through `sum(weights * losses)`.
 

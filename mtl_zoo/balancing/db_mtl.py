@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from mtl_zoo.balancing.balancing import GradientBalancing
+from mtl_zoo.balancing.balancing import GradientBalancing, now
 
 
 @keras.saving.register_keras_serializable(package="mtl_zoo")
@@ -53,10 +53,10 @@ class DBMTL(GradientBalancing):
         self, gradients: Any, losses: Any, active: Any
     ) -> tuple[Any, Any, Any]:
         """Return averages of the gradients of `log L`, their factors, and `1 / L`."""
-        step = ops.convert_to_tensor(self.step) + 1.0
+        step = now(self.step) + 1.0
         kept = self.beta / step**self.sigma
         inverse = 1.0 / (ops.where(active, losses, 1.0) + 1e-8)
-        averages = ops.convert_to_tensor(self.averages)
+        averages = now(self.averages)
         newest = gradients * ops.expand_dims(inverse, 1)
         moved = kept * averages + (1.0 - kept) * newest
         averages = ops.where(ops.expand_dims(active, 1), moved, averages)

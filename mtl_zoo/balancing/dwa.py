@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from mtl_zoo.balancing.balancing import LossBalancing
+from mtl_zoo.balancing.balancing import LossBalancing, now
 
 
 @keras.saving.register_keras_serializable(package="mtl_zoo")
@@ -56,9 +56,9 @@ class DWA(LossBalancing):
         self.windows = self.add_state(size, "windows")
 
     def task_weights(self, losses: Any, active: Any) -> Any:
-        step = ops.convert_to_tensor(self.step)
+        step = now(self.step)
         sums, counts, last, earlier, windows = (
-            ops.convert_to_tensor(variable)
+            now(variable)
             for variable in (
                 self.sums,
                 self.counts,

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from mtl_zoo.balancing.balancing import GradientBalancing
+from mtl_zoo.balancing.balancing import GradientBalancing, now
 
 
 @keras.saving.register_keras_serializable(package="mtl_zoo")
@@ -48,16 +48,16 @@ class ExcessMTL(GradientBalancing):
         self.log_weights = self.add_state((size,), "log_weights")
 
     def weights_from_gradients(self, gradients: Any, losses: Any, active: Any) -> Any:
-        squares = ops.convert_to_tensor(self.squares) + gradients**2
+        squares = now(self.squares) + gradients**2
         self.squares.assign(squares)
         root = ops.sqrt(squares)
         terms = gradients**2 / ops.where(root > 0, root, 1.0)
         risks = ops.sum(terms, axis=1)
-        first = ops.convert_to_tensor(self.first_risks)
+        first = now(self.first_risks)
         new = ops.logical_and(active, first <= 0)
         relative = risks / ops.where(first > 0, first, 1.0)
         moves = ops.logical_and(active, first > 0)
-        logs = ops.convert_to_tensor(self.log_weights)
+        logs = now(self.log_weights)
         logs = logs + ops.where(moves, self.step_size * relative, 0.0)
         logs = logs - ops.max(logs)
         self.first_risks.assign(ops.where(new, risks, first))

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from mtl_zoo.balancing.balancing import LossBalancing
+from mtl_zoo.balancing.balancing import LossBalancing, now
 from mtl_zoo.balancing.gls import SMALLEST
 
 
@@ -50,13 +50,13 @@ class FAMO(LossBalancing):
         self.square = self.add_state(size, "square")
 
     def task_weights(self, losses: Any, active: Any) -> Any:
-        share = _softmax(ops.convert_to_tensor(self.logits), active)
+        share = _softmax(now(self.logits), active)
         positive = ops.maximum(ops.where(active, losses, 1.0), SMALLEST)
         weights = share / positive
         return weights / ops.maximum(ops.sum(weights), SMALLEST)
 
     def after_step(self, before: Any, after: Any, active: Any) -> None:
-        logits = ops.convert_to_tensor(self.logits)
+        logits = now(self.logits)
         share = _softmax(logits, active)
         progress = ops.where(
             active,
@@ -66,9 +66,9 @@ class FAMO(LossBalancing):
         )
         slope = share * (progress - ops.sum(share * progress)) + self.decay * logits
         slope = ops.where(active, slope, 0.0)
-        step = ops.convert_to_tensor(self.step) + 1.0
-        mean = 0.9 * ops.convert_to_tensor(self.mean) + 0.1 * slope
-        square = 0.999 * ops.convert_to_tensor(self.square) + 0.001 * slope**2
+        step = now(self.step) + 1.0
+        mean = 0.9 * now(self.mean) + 0.1 * slope
+        square = 0.999 * now(self.square) + 0.001 * slope**2
         move = (mean / (1.0 - 0.9**step)) / (
             ops.sqrt(square / (1.0 - 0.999**step)) + 1e-8
         )

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from mtl_zoo.balancing.balancing import GradientBalancing
+from mtl_zoo.balancing.balancing import GradientBalancing, now
 
 
 def gradnorm_slope(
@@ -71,10 +71,10 @@ class GradNorm(GradientBalancing):
         self.first_losses = self.add_state((len(task_names),), "first_losses")
 
     def task_weights(self, gramian: Any, losses: Any, active: Any) -> Any:
-        first = ops.convert_to_tensor(self.first_losses)
+        first = now(self.first_losses)
         first = ops.where(ops.logical_and(active, first <= 0), losses, first)
         self.first_losses.assign(first)
-        logits = ops.convert_to_tensor(self.logits)
+        logits = now(self.logits)
         share = ops.exp(logits - ops.max(logits))
         share = share / ops.sum(share)
         weights = self.num_tasks * share

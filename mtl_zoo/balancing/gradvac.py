@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from mtl_zoo.balancing.balancing import GradientBalancing
+from mtl_zoo.balancing.balancing import GradientBalancing, now
 from mtl_zoo.balancing.pcgrad import random_order
 
 
@@ -100,7 +100,7 @@ class GradVac(GradientBalancing):
     def task_weights(self, gramian: Any, losses: Any, active: Any) -> Any:
         weights, targets = gradvac_weights(
             gramian,
-            ops.convert_to_tensor(self.targets),
+            now(self.targets),
             random_order(self.num_tasks, self.draws),
             active,
             self.beta,

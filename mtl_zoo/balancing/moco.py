@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from mtl_zoo.balancing.balancing import GradientBalancing, gramian_of
+from mtl_zoo.balancing.balancing import GradientBalancing, gramian_of, now
 from mtl_zoo.balancing.solvers import onto_simplex
 
 
@@ -56,11 +56,11 @@ class MoCo(GradientBalancing):
 
     def _follow(self, gradients: Any, active: Any) -> tuple[Any, Any]:
         """Return the averages `(T, N)` and the weights `(T,)`, moved by a step."""
-        averages = ops.convert_to_tensor(self.averages)
+        averages = now(self.averages)
         moved = averages + self.beta * (gradients - averages)
         averages = ops.where(ops.expand_dims(active, 1), moved, averages)
         self.averages.assign(averages)
-        followed = ops.convert_to_tensor(self.followed)
+        followed = now(self.followed)
         gramian = gramian_of(averages)
         trace = ops.sum(ops.diagonal(gramian))
         slope = ops.matmul(gramian, followed) / ops.where(trace > 0, trace, 1.0)

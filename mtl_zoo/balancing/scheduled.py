@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from mtl_zoo.balancing.balancing import LossBalancing
+from mtl_zoo.balancing.balancing import LossBalancing, now
 from mtl_zoo.balancing.fixed import check_names
 
 
@@ -49,7 +49,7 @@ class Scheduled(LossBalancing):
         self.step = self.add_state((), "step")
 
     def task_weights(self, losses: Any, active: Any) -> Any:
-        step = ops.convert_to_tensor(self.step)
+        step = now(self.step)
         self.step.assign(step + 1)
         chosen = [self.schedules[name] for name in self.task_names]
         return ops.stack(

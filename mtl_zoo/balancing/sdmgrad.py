@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from mtl_zoo.balancing.balancing import GradientBalancing
+from mtl_zoo.balancing.balancing import GradientBalancing, now
 from mtl_zoo.balancing.solvers import onto_simplex
 
 
@@ -78,7 +78,7 @@ class SDMGrad(GradientBalancing):
         self.followed = self.add_state((len(task_names),), "followed", equal)
 
     def task_weights(self, gramian: Any, losses: Any, active: Any) -> Any:
-        followed = ops.convert_to_tensor(self.followed)
+        followed = now(self.followed)
         start = onto_simplex(followed, active)
         weights = sdmgrad_descent(gramian, start, active, self.pull, self.steps)
         # Absent tasks keep their share of the whole.

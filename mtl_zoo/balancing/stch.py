@@ -8,14 +8,14 @@ from typing import Any
 import keras
 from keras import ops
 
-from mtl_zoo.balancing.balancing import LossBalancing
+from mtl_zoo.balancing.balancing import LossBalancing, now
 from mtl_zoo.balancing.gls import SMALLEST
 
 
 def smooth_maximum(values: Any, active: Any, smoothness: float) -> Any:
     """Return `smoothness * log(sum(exp(values / smoothness)))` over active ones."""
-    low = ops.min(values)
-    top = ops.max(ops.where(active, values, low))
+    values = ops.where(active, values, ops.min(values))
+    top = ops.max(values)
     terms = ops.exp((values - top) / smoothness) * ops.cast(active, values.dtype)
     total = ops.maximum(ops.sum(terms), SMALLEST)
     return top + smoothness * ops.log(total)
@@ -62,9 +62,9 @@ class STCH(LossBalancing):
         self.counts = self.add_state((len(task_names),), "counts")
 
     def total(self, losses: Any, active: Any) -> Any:
-        step = ops.convert_to_tensor(self.step)
-        sums = ops.convert_to_tensor(self.sums)
-        counts = ops.convert_to_tensor(self.counts)
+        step = now(self.step)
+        sums = now(self.sums)
+        counts = now(self.counts)
         measured = ops.logical_and(step >= self.warm_up * 3 // 4, step < self.warm_up)
         here = ops.cast(ops.logical_and(active, measured), "float32")
         self.sums.assign(sums + ops.stop_gradient(losses) * here)

@@ -12,6 +12,7 @@ from mtl_zoo.training.nan_guard import (
 )
 from mtl_zoo.training.precision import bfloat16_products
 from mtl_zoo.training.resume import Resume
+from mtl_zoo.training.soup import average_weights, soup
 from mtl_zoo.training.study import study
 
 __all__ = [
@@ -22,10 +23,12 @@ __all__ = [
     "NonFiniteLossError",
     "RaiseOnNonFiniteLoss",
     "Resume",
+    "average_weights",
     "bfloat16_products",
     "config_from_flags",
     "define_flags",
     "fit",
     "main",
+    "soup",
     "study",
 ]
