@@ -31,11 +31,14 @@ class Balancing(keras.layers.Layer):
 
     Attributes:
         task_names: Names of the tasks, once built.
+        draws: Seed generator of a method that draws numbers. Keras leaves it out of
+            `.keras` files; this class does not.
         looks_ahead: Whether `after_step` wants the losses after the update, which cost
             another forward pass.
         promises: What holds whatever the losses and gradients are, of `PROMISES`.
     """
 
+    draws: keras.random.SeedGenerator | None = None
     looks_ahead = False
     promises: tuple[str, ...] = ()
 
@@ -82,6 +85,17 @@ class Balancing(keras.layers.Layer):
             active: `(T,)` bool.
         """
         raise NotImplementedError
+
+    def save_own_variables(self, store: Any) -> None:
+        super().save_own_variables(store)
+        if self.draws is not None:
+            store["draws"] = self.draws.state.numpy()
+
+    def load_own_variables(self, store: Any) -> None:
+        store = {name: store[name] for name in store.keys()}  # noqa: SIM118
+        if self.draws is not None:
+            self.draws.state.assign(store.pop("draws"))
+        super().load_own_variables(store)
 
     def get_build_config(self) -> dict[str, Any] | None:
         if not self.built:

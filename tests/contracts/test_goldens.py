@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 import mtl_zoo as mtl
+from tests.balancing import methods
 from tests.zoo import tiny_text
 
 SIZE, PYRAMID = 32, ("pyramid_2", "pyramid_3")
@@ -75,7 +76,7 @@ GOLDENS = {
         "OrderedClasses": lambda: mtl.losses.OrderedClasses(),
         "Tags": lambda: mtl.losses.Tags(),
     },
-    "balancing": {"Equal": lambda: mtl.balancing.Equal()},
+    "balancing": {name: lambda name=name: methods.of(name) for name in methods.ALL},
     "architectures": {
         "HardSharing": lambda: mtl.architectures.HardSharing(
             trunk(), [task(name) for name in HEADS]

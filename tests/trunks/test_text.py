@@ -95,6 +95,26 @@ def test_fewer_layers():
     assert list(trunk.stages) == ["embeddings", "layer_1"]
 
 
+def test_words_of_an_earlier_layer(tmp_path):
+    """The sentence is that of the last; the choice is saved."""
+    options = {"sequence_length": 64, "word_layer": 1}
+    trunk = from_text_backbone(backbone(), tiny_text.tokenizer(), **options)
+    prepared = trunk.prepare(tf.constant(["good film"]))
+    features = trunk(prepared)
+    first = int(prepared["word_tokens"][0, 0])
+    expected = np.reshape(features["layer_1"], (-1, features["layer_1"].shape[-1]))
+    np.testing.assert_array_equal(features["words"][0, 0], expected[first])
+    whole = from_text_backbone(backbone(), tiny_text.tokenizer(), sequence_length=64)
+    assert np.any(whole(prepared)["words"] != features["words"])
+    config = keras.saving.serialize_keras_object(trunk)
+    again = keras.saving.deserialize_keras_object(config)
+    assert again.neck.words_from == "layer_1"
+    with pytest.raises(ValueError, match=r"1 to 2.*word_layer=3"):
+        from_text_backbone(
+            backbone(), tiny_text.tokenizer(), sequence_length=64, word_layer=3
+        )
+
+
 def test_saved_and_loaded(tmp_path):
     network = tiny_text.model(freeze_table=True)
     path = tmp_path / "model.keras"
