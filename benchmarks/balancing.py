@@ -33,8 +33,8 @@ from mtl_zoo.balancing import solvers
 from mtl_zoo.evaluation import report
 
 TASKS = flags.DEFINE_multi_integer("tasks", [2, 4, 8, 16], "Numbers of tasks.")
-ROUNDS = flags.DEFINE_integer("rounds", 31, "Timed rounds.")
-STEPS = flags.DEFINE_integer("steps", 4, "Steps of a model in a round.")
+ROUNDS = flags.DEFINE_integer("rounds", 11, "Timed rounds.")
+STEPS = flags.DEFINE_integer("steps", 2, "Steps of a model in a round.")
 ONLY = flags.DEFINE_list("only", [], "Kinds to measure; empty: all.")
 MEMORY_OF = flags.DEFINE_string("memory_of", "", "Of one kind: print its peak memory.")
 OUT = flags.DEFINE_string("out", "", "Where to write the figures as JSON.")
@@ -43,6 +43,8 @@ BATCH, SIDE, CLASSES = 64, 32, 10
 WIDTHS = (32, 64, 96, 128)
 WARM_UP = 3  # rounds that are not counted
 
+# Whose other levels are measured too: they cost the same for all.
+ALL_LEVELS = ("PCGrad", "CAGrad", "NashMTL", "UPGrad", "DBMTL")
 IN_MEMORY = ("plain", "Equal", "UPGrad", "UPGrad params", "DBMTL", "DBMTL params")
 
 Kind = Callable[[int], Any]
@@ -66,7 +68,8 @@ def kinds(tasks: int) -> dict[str, Kind]:
         elif issubclass(method, mtl.balancing.LossBalancing):
             found[name] = lambda _, method=method: method()
         else:
-            for level in mtl.balancing.LEVELS:
+            levels = mtl.balancing.LEVELS if name in ALL_LEVELS else ("last",)
+            for level in levels:
                 key = name if level == "last" else f"{name} {level}"
                 found[key] = lambda _, m=method, level=level: m(level=level)
     found["Equal diagnostics"] = lambda _: mtl.balancing.Equal()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import functools
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import keras
@@ -219,10 +220,14 @@ class MultiTaskModel(keras.Model):
     def _build_balancing(self) -> None:
         """Create the state of the balancing object, once all variables are there."""
         method = self.balancing
+        if self.diagnostics or isinstance(method, GradientBalancing):
+            # In a function: Keras takes a list for state that is added too late.
+            last = self._last_of_all_tasks()
+            self._compared: Callable[[], list] = functools.partial(list, last)
         size = 0
         if isinstance(method, GradientBalancing) and method.whole_gradients:
             size = {
-                "last": lambda: grads.size_of(self.last_shared_variables),
+                "last": lambda: grads.size_of(self._compared()),
                 "params": lambda: grads.size_of(self.shared_variables),
                 "feature": self._feature_channels,
             }[method.level]()
@@ -238,13 +243,52 @@ class MultiTaskModel(keras.Model):
         if method.trainable_variables and not optimizer.built:
             optimizer.exclude_from_weight_decay(var_list=method.trainable_variables)
 
-    def _feature_channels(self) -> int:
-        """How many channels the features have that gradients flow through."""
-        specs = keras.tree.map_shape_structure(
+    def _last_of_all_tasks(self) -> list[keras.Variable]:
+        """The last shared kernels that the output of every task depends on.
+
+        `last_shared_variables`, unless some head reads an earlier feature: it would
+        have no gradient there. Then the last kernel before.
+        """
+        last = list(self.last_shared_variables)
+        kernels = [v for v in self.shared_variables if len(v.shape) >= 2]
+        candidates = [last, *([kernel] for kernel in reversed(kernels))]
+        variables = {id(v): v for group in candidates for v in group}
+        reached: list[set[int]] = []
+
+        def trace(inputs: Any) -> None:
+            with tf.GradientTape(persistent=True) as tape:
+                outputs = self.decode(self.encode(self.prepare(inputs)))
+            for name in self.task_names:
+                raw = [
+                    one
+                    for one in keras.tree.flatten(outputs[name])
+                    if keras.backend.is_float_dtype(one.dtype.name)
+                ]
+                found = tape.gradient(raw, list(variables.values()))
+                reached.append(
+                    {i for i, g in zip(variables, found, strict=True) if g is not None}
+                )
+
+        tf.function(trace).get_concrete_function(self._input_specs())
+        for group in candidates:
+            ids = {id(variable) for variable in group}
+            if group and all(ids & found for found in reached):
+                return group
+        raise ValueError(
+            "No shared layer is read by the heads of all tasks "
+            f"{list(self.task_names)}: there is nothing to balance. Use a method that "
+            "weighs losses, without diagnostics."
+        )
+
+    def _input_specs(self) -> Any:
+        return keras.tree.map_shape_structure(
             lambda shape: tf.TensorSpec(shape, self.input_dtype), self._input_shape
         )
+
+    def _feature_channels(self) -> int:
+        """How many channels the features have that gradients flow through."""
         encode = tf.function(lambda inputs: self.encode(self.prepare(inputs)))
-        features = encode.get_concrete_function(specs).structured_outputs
+        features = encode.get_concrete_function(self._input_specs()).structured_outputs
         return sum(
             one.shape[-1]
             for one in keras.tree.flatten(features)
@@ -447,7 +491,7 @@ class MultiTaskModel(keras.Model):
             copies=seen,
             cotangents=cotangents,
             variables=shared,
-            last_variables=self.last_shared_variables,
+            last_variables=self._compared(),
             losses=whole,
             active=active,
             scale=scale(1.0),

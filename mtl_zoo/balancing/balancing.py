@@ -157,8 +157,9 @@ class GradientBalancing(Balancing):
 
     Args:
         level: Where gradients are compared. `"last"` (default): at the kernels of the
-            last shared layer, at the price of one backward pass through the trunk; what
-            a method promises then holds for that layer alone. `"params"`: at all shared
+            last shared layer that the outputs of all tasks depend on, at the price of
+            one backward pass through the trunk; what a method promises then holds for
+            that layer alone. `"params"`: at all shared
             parameters, exact, with one backward pass a task. `"feature"`: at the shared
             representation (the "-UB" variants of the papers); blind to conflicts
             between rows that belong to one task each. Methods with `whole_gradients`
