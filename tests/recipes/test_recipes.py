@@ -324,7 +324,9 @@ def preset(tmp_path_factory):
 def test_texts_train_and_are_measured(real_data, preset, name, archives):
     (folder,) = {real_data(archive) for archive in archives}
     recipe = load(name)
-    config = recipe.Config(tiny=True, data_dir=str(folder), preset=preset)
+    # The preset has two layers.
+    options = {"word_layer": 1} if hasattr(recipe.Config, "word_layer") else {}
+    config = recipe.Config(tiny=True, data_dir=str(folder), preset=preset, **options)
     model = recipe.build_model(config)
     sets = recipe.load("train", config)
     rows = text_batches.training_batches(
@@ -338,6 +340,6 @@ def test_texts_train_and_are_measured(real_data, preset, name, archives):
     one_step(recipe, config, rows)
     assert model.task_names == recipe.TASKS
     alone = recipe.build_model(
-        recipe.Config(single_task=recipe.TASKS[-1], preset=preset)
+        recipe.Config(single_task=recipe.TASKS[-1], preset=preset, **options)
     )
     assert alone.task_names == (recipe.TASKS[-1],)
