@@ -128,9 +128,9 @@ def predict_command(arguments: Sequence[str]) -> None:
 
       mtl-zoo predict nuclei-efficientnet_lite0-det-seg cells.png --out=predictions
       mtl-zoo predict nuclei-efficientnet_lite0-det-seg slides/ more/*.jpg
-      mtl-zoo predict my_models/reviews "Oslo was a joy to visit."
-      mtl-zoo predict my_models/reviews reviews.txt > answers.jsonl
-      zcat reviews.gz | mtl-zoo predict my_models/reviews
+      mtl-zoo predict sentences-minilm_l6-sentiment-ner "Oslo was a joy to visit."
+      mtl-zoo predict sentences-minilm_l6-sentiment-ner reviews.txt > answers.jsonl
+      zcat reviews.gz | mtl-zoo predict sentences-minilm_l6-sentiment-ner
 
     A model for images takes files and folders. It writes, in pixels of the original
     image whatever its size: `predictions.json` with boxes, scores and labels of every

@@ -1,6 +1,6 @@
 """The whole way in a few minutes: predict, train, compare, export, call.
 
-1. Shipped models predict on photographs that come with scikit-image.
+1. Shipped models predict on photographs that come with scikit-image, and on sentences.
 2. `digit_scenes` trains on scenes of real handwritten digits: all tasks in one model,
    then each task alone with the same budget; the table shows what sharing changed.
 3. The trained model is exported for TensorFlow Serving, and the export is called in a
@@ -30,6 +30,12 @@ PHOTOS = {  # which photographs each shipped model can say something about
     "pets-efficientnet_lite0-det-seg-cls": {"cat": skimage.data.chelsea},
     "nuclei-efficientnet_lite0-det-seg": {"tissue": skimage.data.immunohistochemistry},
 }
+
+SENTENCES = (
+    "sentences-minilm_l6-sentiment-ner",
+    "What a joy to see Oslo again, said Jane Campion of the BBC.",
+    "The battery died after two days and the shop in Leeds never answered.",
+)
 
 CALL = """
 import sys
@@ -61,6 +67,7 @@ def predict(out: Path) -> None:
         _run("-m", "mtl_zoo.cli", "predict", name, str(folder), f"--out={target}")
         for title in photos:
             print(f"  picture: {target / title}.png")
+    _run("-m", "mtl_zoo.cli", "predict", *SENTENCES, "--color=always")
 
 
 def train(out: Path, config: Config) -> None:
@@ -108,7 +115,7 @@ def run(config: Config) -> None:
     """Do it all, and say what is where."""
     out, start = Path(config.out), time.perf_counter()
     out.mkdir(parents=True, exist_ok=True)
-    print("1. Shipped models predict on photographs", flush=True)
+    print("1. Shipped models predict on photographs and sentences", flush=True)
     predict(out)
     print("\n2. digit_scenes trains, then each task alone", flush=True)
     train(out, config)

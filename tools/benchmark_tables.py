@@ -255,6 +255,21 @@ def balancing_peers() -> str:
     return table([f"T = {joined}", *head], rows)
 
 
+def texts_elsewhere() -> str:
+    """Sentiment by domain, and names, on texts from elsewhere."""
+    found = read("texts_elsewhere")
+    reviews, gum = found["sentiment_fdu_mtl"], found["ner_gum"]
+    rows = [
+        [f"reviews, {domain}", "sentiment accuracy", f"{value:.3f}"]
+        for domain, value in sorted(reviews["by_domain"].items())
+    ]
+    everything = f"reviews, all {reviews['texts']:,}"
+    rows.append([everything, "sentiment accuracy", f"{reviews['accuracy']:.3f}"])
+    sentences = f"GUM, {gum['sentences']:,} sentences"
+    rows.append([sentences, "names, F1", f"{gum['f1']:.3f}"])
+    return table(["Texts", "Metric", "Value"], rows)
+
+
 TABLES = {
     "balancing_cost": balancing_cost,
     "balancing_peers": balancing_peers,
@@ -262,6 +277,7 @@ TABLES = {
     "other_targets": other_targets,
     "other_accuracy": other_accuracy,
     "serving_exports": serving_exports,
+    "texts_elsewhere": texts_elsewhere,
     "xla_cpu": xla_cpu,
     "xla_gpu": xla_gpu,
 }

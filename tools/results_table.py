@@ -26,6 +26,7 @@ FILES = (
     "recipes/README.md",
     "docs/balancing.md",
     "docs/serving.md",
+    "docs/texts.md",
     "docs/xla.md",
     "docs/other_targets.md",
 )
