@@ -269,7 +269,13 @@ class MultiTaskModel(keras.Model):
                     {i for i, g in zip(variables, found, strict=True) if g is not None}
                 )
 
-        tf.function(trace).get_concrete_function(self._input_specs())
+        def everywhere(inputs: Any) -> None:
+            if tf.distribute.in_cross_replica_context():
+                tf.distribute.get_strategy().run(trace, args=(inputs,))
+            else:
+                trace(inputs)
+
+        tf.function(everywhere).get_concrete_function(self._input_specs())
         for group in candidates:
             ids = {id(variable) for variable in group}
             if group and all(ids & found for found in reached):
