@@ -80,7 +80,16 @@ def balanced_gradients(
         gramian = gramian_of(gradients)
     else:
         gradients = None
-        local = tf.stack([grads.flatten(c, copies) for c in cotangents])
+        # Of the features that some head reads.
+        read = [
+            i for i in range(len(copies)) if any(c[i] is not None for c in cotangents)
+        ]
+        local = tf.stack(
+            [
+                grads.flatten([c[i] for i in read], [copies[i] for i in read])
+                for c in cotangents
+            ]
+        )
         gramian = grads.sum_over_replicas(gramian_of(local)) / scale**2
     if known:
         weights = balancing

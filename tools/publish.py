@@ -197,8 +197,9 @@ RELEASES: dict[str, Release | TextRelease] = {
             "CC BY 2.5), "
             "whose named mentions became the same three types, and WNUT-17 (CC BY "
             "4.0), whose products and creative works count as no name. No text has "
-            "labels for both tasks. The weights are the mean of three trainings from one "
-            "start. Validation chose the epoch of each; the test splits were read once.",
+            "labels for both tasks. The weights are the mean of three trainings from "
+            "one start. Validation chose the epoch of each; the test splits were read "
+            "once.",
             licence="Apache-2.0, with attribution of the corpora above. The trunk "
             "starts from all-MiniLM-L6-v2 of sentence-transformers (Apache-2.0; see "
             "`mtl_zoo/trunks/weights/minilm_l6.json`).",
