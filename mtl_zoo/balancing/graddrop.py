@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from mtl_zoo.balancing.balancing import GradientBalancing, gramian_of
-from mtl_zoo.balancing.solvers import normalised, spectrum
+from mtl_zoo.balancing.solvers import inverse_cosines, normalised
 
 
 def graddrop_update(gradients: Any, drawn: Any) -> Any:
@@ -33,10 +33,9 @@ def nearest_weights(gradients: Any, update: Any, active: Any) -> Any:
     parts = normalised(gramian_of(gradients), active)
     size = parts.norms * parts.scale
     towards = ops.cast(ops.matmul(gradients, update), "float64") / size
-    here = ops.cast(parts.present, "float64")
-    both = ops.expand_dims(here, 0) * ops.expand_dims(here, 1)
-    inverse = spectrum(parts.cosines * both, parts.accuracy).inverse()
-    return ops.cast(ops.matmul(inverse, towards * here) / size, gradients.dtype)
+    # Masked tasks have a column of zeros in the inverse.
+    weights = ops.matmul(inverse_cosines(parts), towards) / size
+    return ops.cast(weights, gradients.dtype)
 
 
 @keras.saving.register_keras_serializable(package="mtl_zoo")

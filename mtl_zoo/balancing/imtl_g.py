@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from mtl_zoo.balancing.balancing import GradientBalancing
-from mtl_zoo.balancing.solvers import Normalised, normalised, spectrum
+from mtl_zoo.balancing.solvers import Normalised, inverse_cosines, normalised
 from mtl_zoo.balancing.solving import float32
 
 
@@ -19,9 +19,7 @@ def equal_projection(parts: Normalised) -> Any:
     solution where there is none.
     """
     here = ops.cast(parts.present, parts.cosines.dtype)
-    both = ops.expand_dims(here, 0) * ops.expand_dims(here, 1)
-    inverse = spectrum(parts.cosines * both, parts.accuracy).inverse()
-    return ops.matmul(inverse, here)
+    return ops.matmul(inverse_cosines(parts), here)
 
 
 def imtl_g_weights(gramian: Any, active: Any) -> tuple[Any, Any]:

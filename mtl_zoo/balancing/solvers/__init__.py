@@ -11,12 +11,13 @@ from mtl_zoo.balancing.solvers.fairness import proportionally_fair
 from mtl_zoo.balancing.solvers.normalised import Normalised, normalised, rounding_unit
 from mtl_zoo.balancing.solvers.quadratic import nonnegative_minimum
 from mtl_zoo.balancing.solvers.simplex import min_norm_point, onto_simplex
-from mtl_zoo.balancing.solvers.spectral import Spectrum, spectrum
+from mtl_zoo.balancing.solvers.spectral import Spectrum, inverse_cosines, spectrum
 from mtl_zoo.balancing.solvers.trust_region import worst_improvement
 
 __all__ = [
     "Normalised",
     "Spectrum",
+    "inverse_cosines",
     "min_norm_point",
     "nonnegative_minimum",
     "normalised",

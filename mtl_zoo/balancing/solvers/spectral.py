@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
+from mtl_zoo.balancing.solvers.normalised import Normalised
+
 
 class Spectrum(NamedTuple):
     """`A = V diag(values) V'`.
@@ -39,3 +41,10 @@ def spectrum(matrix: Any, accuracy: float) -> Spectrum:
     values, vectors = ops.eigh(matrix)
     kept = values > matrix.shape[-1] * accuracy * values[..., -1:]
     return Spectrum(ops.where(kept, values, ops.zeros_like(values)), vectors, kept)
+
+
+def inverse_cosines(parts: Normalised) -> Any:
+    """Return the pseudo-inverse of the cosines, 0 for masked tasks, `(..., T, T)`."""
+    here = ops.cast(parts.present, parts.cosines.dtype)
+    both = ops.expand_dims(here, -1) * ops.expand_dims(here, -2)
+    return spectrum(parts.cosines * both, parts.accuracy).inverse()
