@@ -31,9 +31,9 @@ def test_balancing_is_left_out():
     count = len(named_variables(network))
 
     class Learned(mtl.balancing.LossBalancing):
-        def build(self, num_tasks):
-            self.log = self.add_weight(shape=(num_tasks,), name="log")
-            super().build(num_tasks)
+        def build(self, task_names, gradient_size=0):
+            self.log = self.add_weight(shape=(len(task_names),), name="log")
+            super().build(task_names, gradient_size)
 
     network.compile("sgd", balancing=Learned())
     assert len(network.variables) == count + 1

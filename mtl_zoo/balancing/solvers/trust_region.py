@@ -118,4 +118,5 @@ def worst_improvement(
     _, _, _, level, _ = ops.while_loop(unfinished, newton, (0, low, high, start, off))
     z, reach, residual = at(level)
     residual = ops.maximum(residual, ops.squeeze(ops.abs(relative(reach)), -1))
-    return ops.where(present, z * u, ops.zeros_like(z)), residual
+    # In a ball of radius 0, `z` is the rounding of 0.
+    return ops.where(present & (wanted > 0), z * u, ops.zeros_like(z)), residual
