@@ -54,6 +54,11 @@ class Balancing(keras.layers.Layer):
         self.gradient_size = gradient_size
         self.built = True
 
+    def draw_from(self, seed: int | None) -> None:
+        """Make `draws`, with a seed that is an argument of the constructor."""
+        self.seed = seed
+        self.draws = keras.random.SeedGenerator(seed)
+
     @property
     def num_tasks(self) -> int:
         """How many tasks there are."""
@@ -85,6 +90,10 @@ class Balancing(keras.layers.Layer):
             active: `(T,)` bool.
         """
         raise NotImplementedError
+
+    def get_config(self) -> dict[str, Any]:
+        seed = {} if self.draws is None else {"seed": self.seed}
+        return {**super().get_config(), **seed}
 
     def save_own_variables(self, store: Any) -> None:
         super().save_own_variables(store)
@@ -159,11 +168,11 @@ class GradientBalancing(Balancing):
         level: Where gradients are compared. `"last"` (default): at the kernels of the
             last shared layer that the outputs of all tasks depend on, at the price of
             one backward pass through the trunk; what a method promises then holds for
-            that layer alone. `"params"`: at all shared
-            parameters, exact, with one backward pass a task. `"feature"`: at the shared
-            representation (the "-UB" variants of the papers); blind to conflicts
-            between rows that belong to one task each. Methods with `whole_gradients`
-            see there the gradient by an offset of each channel, `(T, channels)`.
+            that layer alone. `"params"`: at all shared parameters, exact, with one
+            backward pass a task. `"feature"`: at the shared representation (the "-UB"
+            variants of the papers); blind to conflicts between rows that belong to one
+            task each. Methods with `whole_gradients` see there the gradient by an
+            offset of each channel, `(T, channels)`.
 
     Attributes:
         whole_gradients: Whether the method needs `(T, N)` gradients whose columns mean

@@ -66,8 +66,7 @@ class GradDrop(GradientBalancing):
         self, seed: int | None = None, level: str = "last", **kwargs: Any
     ) -> None:
         super().__init__(level=level, **kwargs)
-        self.seed = seed
-        self.draws = keras.random.SeedGenerator(seed)
+        self.draw_from(seed)
 
     def _update(self, gradients: Any) -> Any:
         drawn = keras.random.uniform(
@@ -81,6 +80,3 @@ class GradDrop(GradientBalancing):
     def combine(self, gradients: Any, losses: Any, active: Any) -> tuple[Any, Any]:
         update = self._update(gradients)
         return update, nearest_weights(gradients, update, active)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "seed": self.seed}

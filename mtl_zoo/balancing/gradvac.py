@@ -89,8 +89,7 @@ class GradVac(GradientBalancing):
     ) -> None:
         super().__init__(level=level, **kwargs)
         self.beta = beta
-        self.seed = seed
-        self.draws = keras.random.SeedGenerator(seed)
+        self.draw_from(seed)
 
     def build(self, task_names: Sequence[str], gradient_size: int = 0) -> None:
         super().build(task_names, gradient_size)
@@ -109,4 +108,4 @@ class GradVac(GradientBalancing):
         return weights
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "beta": self.beta, "seed": self.seed}
+        return {**super().get_config(), "beta": self.beta}

@@ -71,13 +71,9 @@ class PCGrad(GradientBalancing):
         self, seed: int | None = None, level: str = "last", **kwargs: Any
     ) -> None:
         super().__init__(level=level, **kwargs)
-        self.seed = seed
-        self.draws = keras.random.SeedGenerator(seed)
+        self.draw_from(seed)
 
     def task_weights(self, gramian: Any, losses: Any, active: Any) -> Any:
         # The row of an absent task is zero: nothing conflicts with it.
         weights = pcgrad_weights(gramian, random_order(self.num_tasks, self.draws))
         return weights * ops.cast(active, weights.dtype)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "seed": self.seed}

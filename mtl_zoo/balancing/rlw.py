@@ -28,13 +28,9 @@ class RLW(LossBalancing):
 
     def __init__(self, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.seed = seed
-        self.draws = keras.random.SeedGenerator(seed)
+        self.draw_from(seed)
 
     def task_weights(self, losses: Any, active: Any) -> Any:
         drawn = keras.random.normal(losses.shape, seed=self.draws, dtype=losses.dtype)
         exponent = ops.exp(drawn) * ops.cast(active, losses.dtype)
         return exponent / ops.maximum(ops.sum(exponent), 1e-12)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "seed": self.seed}

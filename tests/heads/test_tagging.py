@@ -185,6 +185,18 @@ def test_graph_of_any_width_equals_eager(words):
         )
 
 
+def test_rate_of_the_field_is_a_factor_on_its_weights():
+    made, fast = head(), head(crf_rate=10.0)
+    fast.first.assign(made.first / 10.0)
+    fast.transitions.assign(made.transitions / 10.0)
+    for one, other in zip(
+        tf.nest.flatten(made(features())),
+        tf.nest.flatten(fast(features())),
+        strict=True,
+    ):
+        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-6)
+
+
 def test_scores_are_float32_in_half_precision():
     keras.config.set_dtype_policy("mixed_float16")
     try:
@@ -197,7 +209,7 @@ def test_scores_are_float32_in_half_precision():
 
 
 def test_config_round_trip():
-    made = head(crf=False, cases=3, dropout=0.3)
+    made = head(crf=False, cases=3, dropout=0.3, crf_rate=10.0)
     again = Tagging.from_config(made.get_config())
     assert again.get_config() == made.get_config()
 
@@ -206,5 +218,7 @@ def test_bad_arguments_say_what_is_expected():
     for types in ([], ["A", "A"]):
         with pytest.raises(ValueError, match=r"at least one type.*different.*types="):
             Tagging(types)
+    with pytest.raises(ValueError, match=r"must be positive.*crf_rate=0"):
+        Tagging(["A"], crf_rate=0)
     with pytest.raises(ValueError, match="needs the feature 'words'"):
         Tagging(["A"])({"sentence": tf.zeros((1, 4))})
