@@ -91,6 +91,19 @@ class MultiTaskModel(keras.Model):
         """Trainable variables that only the task `name` uses."""
         raise NotImplementedError
 
+    # What it may write.
+
+    def penalty(self) -> Any:
+        """Return what is added to the losses of the tasks, a scalar.
+
+        By default what layers add: regularisers, and `add_loss`. No balancing method
+        changes it.
+        """
+        return sum(self.losses, ops.zeros(()))
+
+    def after_update(self) -> None:
+        """Follow the weights, in the graph, behind each step of the optimizer."""
+
     # What it gets.
 
     def task(self, name: str) -> Task:
@@ -348,6 +361,7 @@ class MultiTaskModel(keras.Model):
             self.optimizer.apply(gradients, variables)
         else:
             self._apply_to_active(gradients, variables, active)
+        self.after_update()
         if self.balancing.looks_ahead:
             self._look_ahead(inputs, labels, weights, losses, active)
         shown = list(self._trackers.losses)
@@ -364,7 +378,7 @@ class MultiTaskModel(keras.Model):
         inputs, labels, weights = unpack(data)
         outputs = self(inputs, training=False)
         losses, active = self._compute_task_losses(labels, outputs, weights, True)
-        self._track_total(ops.sum(losses) + self._penalty(), active)
+        self._track_total(ops.sum(losses) + self.penalty() / grads.replicas(), active)
         logs = self.get_metrics_result()
         logs.pop("conflict", None)  # of training alone
         return logs
@@ -394,10 +408,6 @@ class MultiTaskModel(keras.Model):
             active.append(found.labelled)
         return ops.stack(losses), ops.stack(active)
 
-    def _penalty(self) -> Any:
-        """The regularisation losses of all layers, shared out over the replicas."""
-        return sum(self.losses, ops.zeros(())) / grads.replicas()
-
     def _track_total(self, total: Any, active: Any) -> None:
         self._trackers.loss.update_state(
             total * grads.replicas(), sample_weight=ops.any(active)
@@ -416,7 +426,7 @@ class MultiTaskModel(keras.Model):
             )
             whole = grads.sum_over_replicas(tf.stop_gradient(losses))
             task_weights, own = self._weights_of_losses(whole, active)
-            penalty = self._penalty()
+            penalty = self.penalty() / grads.replicas()
             weighted = ops.sum(tf.stop_gradient(task_weights) * losses)
             scaled = self.optimizer.scale_loss(weighted + penalty)
         self._track_total(weighted + penalty, active)
@@ -467,7 +477,7 @@ class MultiTaskModel(keras.Model):
                 labels, outputs, weights, self.train_metrics
             )
             scaled = [scale(loss) for loss in ops.unstack(losses, len(self.tasks))]
-            penalty = self._penalty()
+            penalty = self.penalty() / grads.replicas()
             scaled_penalty = scale(penalty)
         whole = grads.sum_over_replicas(tf.stop_gradient(losses))
         of_losses: Any = None
@@ -506,9 +516,8 @@ class MultiTaskModel(keras.Model):
             self.balancing_statistics.update_state(task_weights, gramian, active)
         gradients.update({id(v): g for v, g in zip(shared, combined, strict=True)})
         found = [gradients.get(id(variable)) for variable in variables]
-        if self.losses:
-            extra = tape.gradient(scaled_penalty, variables)
-            found = [grads.add(a, b) for a, b in zip(found, extra, strict=True)]
+        extra = tape.gradient(scaled_penalty, variables)
+        found = [grads.add(a, b) for a, b in zip(found, extra, strict=True)]
         return found, whole, active
 
     def _look_ahead(

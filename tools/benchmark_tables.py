@@ -38,16 +38,20 @@ def serving_exports() -> str:
                     f"{export['graph_mb']:.1f}",
                     f"{export['load_s']:.1f}",
                     f"{export['warm_up_s']:.1f}",
+                    f"{export['memory_mb']:.0f}",
+                    "",
                     "",
                 ]
             )
         latency = found["latency_ms"]
-        rows[-len(found["exports"])][-1] = (
+        together, *alone = (one["memory_mb"] for one in found["exports"].values())
+        rows[-len(found["exports"])][-2:] = [
+            f"{together:.0f} / {sum(alone):.0f} MB = {together / sum(alone):.2f}",
             f"{latency['all_tasks']:.0f} / {latency['one_by_one']:.0f} ms = "
-            f"{latency['ratio']:.2f}"
-        )
-    head = ["Model", "Tasks", "MB", "graph MB", "load s", "warm-up s"]
-    return table([*head, "one call / one by one"], rows)
+            f"{latency['ratio']:.2f}",
+        ]
+    head = ["Model", "Tasks", "MB", "graph MB", "load s", "warm-up s", "memory MB"]
+    return table([*head, "memory, one / each alone", "one call / one by one"], rows)
 
 
 def xla_cpu() -> str:

@@ -1,5 +1,6 @@
 """Architectures: who shares what. One file a paper."""
 
+from mtl_zoo.architectures.deep_relationship import DeepRelationship
 from mtl_zoo.architectures.hard_sharing import HardSharing
 
-__all__ = ["HardSharing"]
+__all__ = ["DeepRelationship", "HardSharing"]

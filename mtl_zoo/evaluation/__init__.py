@@ -7,6 +7,7 @@ from mtl_zoo.evaluation.delta_m import CONVENTIONS, delta_m
 from mtl_zoo.evaluation.entity_f1 import EntityF1
 from mtl_zoo.evaluation.evaluate import directions, evaluate
 from mtl_zoo.evaluation.foreground_iou import ForegroundIoU
+from mtl_zoo.evaluation.heat_map import draw_correlations
 from mtl_zoo.evaluation.macro_f1 import MacroF1
 from mtl_zoo.evaluation.mean_box_iou import MeanBoxIoU
 from mtl_zoo.evaluation.pictures import (
@@ -34,6 +35,7 @@ __all__ = [
     "delta_m",
     "directions",
     "draw_boxes",
+    "draw_correlations",
     "draw_mask",
     "enlarge",
     "evaluate",

@@ -67,6 +67,11 @@ class Classification(Head):
         pooled = pool(self.select(features, self.feature))
         return self.logits(self.drop(pooled, training=training))
 
+    @property
+    def output_kernel(self) -> keras.Variable:
+        """The kernel `(channels, outputs)`."""
+        return self.logits.kernel
+
     def decode(self, raw: Any) -> dict[str, Any]:
         """Returns labels and probabilities.
 

@@ -27,6 +27,14 @@ class Head(keras.layers.Layer):
         training: Whether dropout and the like are on.
     """
 
+    @property
+    def output_kernel(self) -> keras.Variable | None:
+        """The kernel `(inputs, outputs)` of the last linear map, where there is one.
+
+        Architectures that relate the weights of tasks to each other find it here.
+        """
+        return None
+
     def decode(self, raw: Any) -> Any:
         """Turns the raw tensor into what a user wants, inside the graph.
 

@@ -48,6 +48,11 @@ class Regression(Head):
         """Returns the values `(batch, units)`."""
         return self.output_map(pool(self.select(features, self.feature)))
 
+    @property
+    def output_kernel(self) -> keras.Variable:
+        """The kernel `(channels, outputs)`."""
+        return self.output_map.kernel
+
     def decode(self, raw: Any) -> dict[str, Any]:
         """Returns the values as they are.
 

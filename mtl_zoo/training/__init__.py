@@ -11,6 +11,7 @@ from mtl_zoo.training.nan_guard import (
     RaiseOnNonFiniteLoss,
 )
 from mtl_zoo.training.precision import bfloat16_products
+from mtl_zoo.training.relations import Relations
 from mtl_zoo.training.resume import Resume
 from mtl_zoo.training.soup import average_weights, soup
 from mtl_zoo.training.study import study
@@ -22,6 +23,7 @@ __all__ = [
     "NonFiniteError",
     "NonFiniteLossError",
     "RaiseOnNonFiniteLoss",
+    "Relations",
     "Resume",
     "average_weights",
     "bfloat16_products",

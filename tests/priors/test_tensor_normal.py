@@ -1,0 +1,243 @@
+"""Tensor-normal priors: density, maximum likelihood and state."""
+
+import keras
+import numpy as np
+import pytest
+import scipy.stats
+import tensorflow as tf
+
+from mtl_zoo.priors import Normal, TensorNormal, TraceNorm
+from mtl_zoo.priors.covariance import Covariance, identity, most_likely
+from mtl_zoo.priors.tensor_normal import half_step, log_density
+
+SHAPE = (4, 3, 5)
+
+
+def spread(size, seed, strength=1.0):
+    """A random covariance of a trace of `size`."""
+    rng = np.random.default_rng(seed)
+    root = rng.normal(size=(size, size)) * strength + np.eye(size)
+    found = root @ root.T
+    return found * size / np.trace(found)
+
+
+def of_matrix(matrix):
+    """The same as a `Covariance`."""
+    values, basis = np.linalg.eigh(matrix)
+    return Covariance(
+        tf.constant(basis), tf.constant(values), tf.ones(len(values), tf.float64)
+    )
+
+
+def drawn(matrices, variance, seed=0):
+    """A tensor-normal sample."""
+    rng = np.random.default_rng(seed)
+    tensor = rng.normal(size=[len(m) for m in matrices]) * np.sqrt(variance)
+    for mode, matrix in enumerate(matrices):
+        root = np.linalg.cholesky(matrix)
+        tensor = np.moveaxis(
+            np.tensordot(root, np.moveaxis(tensor, mode, 0), axes=1), 0, mode
+        )
+    return tensor
+
+
+def planted(shape=SHAPE):
+    return [spread(size, seed) for seed, size in enumerate(shape)]
+
+
+def follow(prior, weights):
+    """Give a prior the state that it wants for these weights."""
+    values = tf.function(prior.updated)(weights)
+    for variable, value in zip(prior.non_trainable_variables, values, strict=True):
+        variable.assign(value)
+
+
+def correlation_of_entries(one, other):
+    above = np.triu_indices(len(one), 1)
+    return np.corrcoef(one[above], other[above])[0, 1]
+
+
+@pytest.mark.parametrize("shape", [SHAPE, (6, 2), (3, 2, 2, 3)])
+def test_density_is_that_of_scipy(shape):
+    matrices = planted(shape)
+    tensor = drawn(matrices, 0.7)
+    kronecker = np.ones((1, 1))
+    for matrix in matrices:
+        kronecker = np.kron(kronecker, matrix)
+    wanted = scipy.stats.multivariate_normal.logpdf(tensor.ravel(), cov=0.7 * kronecker)
+    found = log_density(tf.constant(tensor), [of_matrix(m) for m in matrices], 0.7)
+    np.testing.assert_allclose(float(found), wanted, rtol=1e-10)
+
+
+@pytest.mark.parametrize("kind", ["full", "low_rank", "diagonal", "identity"])
+def test_spectral_form_is_the_matrix(kind):
+    """What is computed by eigenvectors is what the whole matrix gives."""
+    samples = tf.constant(np.random.default_rng(0).normal(size=(5, 40)))
+    found = most_likely(samples, kind, rank=2)
+    matrix = np.asarray(found.matrix())
+    _, log_determinant = np.linalg.slogdet(matrix)
+    np.testing.assert_allclose(found.log_determinant(), log_determinant, atol=1e-10)
+    np.testing.assert_allclose(found.trace(), np.trace(matrix), rtol=1e-10)
+    right = np.random.default_rng(1).normal(size=(5, 2))
+    solved = found.through(lambda x: 1.0 / x, tf.constant(right))
+    np.testing.assert_allclose(solved, np.linalg.solve(matrix, right), rtol=1e-9)
+    scaled = found.scaled(2.0, 0.5).matrix()
+    np.testing.assert_allclose(scaled, 2.0 * matrix + 0.5 * np.eye(5), rtol=1e-10)
+
+
+def test_low_rank_is_probabilistic_pca():
+    rng = np.random.default_rng(0)
+    samples = rng.normal(size=(6, 2)) @ rng.normal(size=(2, 50))
+    samples += 0.1 * rng.normal(size=(6, 50))
+    found = most_likely(tf.constant(samples), "low_rank", rank=2)
+    values = np.linalg.eigvalsh(samples @ samples.T / 50)
+    np.testing.assert_allclose(np.sort(found.variances), values[-2:], rtol=1e-9)
+    np.testing.assert_allclose(found.rest, np.mean(values[:-2]), rtol=1e-9)
+
+
+def test_low_rank_of_few_samples_is_the_same_by_either_gramian():
+    samples = np.random.default_rng(0).normal(size=(30, 8))
+    few = most_likely(tf.constant(samples), "low_rank", rank=4)
+    padded = np.concatenate([samples, np.zeros((30, 32))], axis=1) * np.sqrt(5)
+    many = most_likely(tf.constant(padded), "low_rank", rank=4)
+    np.testing.assert_allclose(few.matrix(), many.matrix(), atol=1e-9)
+
+
+def test_low_rank_beyond_the_samples_is_finite():
+    samples = np.random.default_rng(0).normal(size=(30, 3))
+    found = most_likely(tf.constant(samples, tf.float32), "low_rank", rank=8)
+    assert np.all(np.isfinite(found.matrix())) and float(found.log_determinant()) > -999
+
+
+@pytest.mark.parametrize("kinds", [("full",) * 3, ("low_rank", "diagonal", "full")])
+def test_every_half_step_increases_the_likelihood(kinds):
+    shape = (12, 6, 5)
+    tensor = tf.constant(drawn(planted(shape), 0.4))
+    covariances = [identity(size, dtype="float64") for size in shape]
+    variance, before = 1.0, -np.inf
+    for turn in range(12):
+        mode = turn % 3
+        covariances[mode], variance = half_step(
+            tensor, covariances, mode, kinds[mode], rank=3
+        )
+        after = float(log_density(tensor, covariances, variance))
+        assert after >= before - 1e-9 * abs(after)
+        before = after
+    for one in covariances:
+        np.testing.assert_allclose(one.trace(), one.size, rtol=1e-9)
+
+
+def test_planted_covariances_are_recovered():
+    """From 20 samples, which are a mode without relations."""
+    samples, shape = 20, (8, 6, 5)
+    matrices = planted(shape)
+    tensor = tf.constant(drawn([np.eye(samples), *matrices], 2.5))
+    prior = TensorNormal(
+        kinds=("identity", "full", "full", "full"),
+        epsilon=0.0,
+        learn_variance=True,
+        dtype="float64",
+    )
+    prior.build(tensor.shape)
+    for _ in range(5):
+        follow(prior, tensor)
+    for mode, matrix in enumerate(matrices, start=1):
+        assert correlation_of_entries(prior.covariance(mode), matrix) > 0.98
+    np.testing.assert_allclose(float(prior.variance), 2.5, rtol=0.1)
+
+
+@pytest.mark.parametrize("prior", [Normal(0.3), TraceNorm(), TensorNormal()])
+def test_gradient_is_that_of_differences(prior):
+    prior = type(prior).from_config({**prior.get_config(), "dtype": "float64"})
+    rng = np.random.default_rng(0)
+    weights = rng.normal(size=SHAPE)
+    prior.build(SHAPE)
+    if prior.variables:
+        follow(prior, tf.constant(weights))
+    point = tf.constant(weights)
+    with tf.GradientTape() as tape:
+        tape.watch(point)
+        value = prior(point)
+    slope = np.asarray(tape.gradient(value, point))
+    way = rng.normal(size=SHAPE)
+    step = 1e-5
+    difference = float(prior(weights + step * way)) - float(prior(weights - step * way))
+    np.testing.assert_allclose(np.sum(slope * way), difference / (2 * step), rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(4, 3, 1), SHAPE])
+def test_identity_covariances_are_l2(shape):
+    weights = np.random.default_rng(0).normal(size=shape).astype("float32")
+    prior = TensorNormal(kinds=("identity",) * 3, variance=0.25)
+    prior.build(shape)
+    follow(prior, tf.constant(weights))
+    np.testing.assert_allclose(
+        prior(weights), Normal(variance=0.25)(weights), rtol=1e-5
+    )
+
+
+def test_order_of_the_tasks_does_not_matter():
+    weights = drawn(planted(), 1.0)
+    order = np.array([3, 0, 4, 1, 2])
+    priors = [TensorNormal(dtype="float64") for _ in range(2)]
+    for prior, given in zip(priors, (weights, weights[..., order]), strict=True):
+        prior.build(SHAPE)
+        follow(prior, tf.constant(given))
+    one, other = priors
+    np.testing.assert_allclose(one(weights), other(weights[..., order]), rtol=1e-9)
+    np.testing.assert_allclose(
+        one.correlation(2)[np.ix_(order, order)], other.correlation(2), atol=1e-9
+    )
+
+
+def test_a_wide_layer_in_float32():
+    """4,096 features by a covariance of low rank, 65,536 numbers in the state."""
+    weights = np.random.default_rng(0).normal(size=(4096, 10, 4)).astype("float32")
+    prior = TensorNormal(kinds=("low_rank", "full", "full"), rank=8)
+    prior.build(weights.shape)
+    follow(prior, weights)
+    assert all(np.all(np.isfinite(v)) for v in prior.variables)
+    assert np.isfinite(float(prior(weights)))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("weights", [0.0, 1e-12, 1e12])
+def test_degenerate_weights_give_finite_numbers(weights, dtype):
+    """All weights equal: scatter matrices of rank 1, or 0."""
+    prior = TensorNormal(dtype=dtype)
+    prior.build(SHAPE)
+    follow(prior, tf.fill(SHAPE, tf.constant(weights, dtype)))
+    assert all(np.all(np.isfinite(v)) for v in prior.variables)
+    assert np.isfinite(float(prior(tf.ones(SHAPE, dtype))))
+
+
+def test_trace_norm_is_the_sum_of_the_singular_values():
+    weights = np.random.default_rng(0).normal(size=SHAPE)
+    values = np.linalg.svd(weights.reshape(-1, 5), compute_uv=False)
+    found = TraceNorm(epsilon=1e-14, dtype="float64")(weights)
+    np.testing.assert_allclose(float(found), values.sum(), rtol=1e-6)
+
+
+def test_bad_arguments_say_what_is_expected():
+    for wrong in (
+        {"kinds": ("half",)},
+        {"rank": 0},
+        {"epsilon": 1.0},
+        {"variance": 0.0},
+    ):
+        with pytest.raises(ValueError, match="Received"):
+            TensorNormal(**wrong)
+    with pytest.raises(ValueError, match=r"2 modes.*\(4, 3, 5\)"):
+        TensorNormal(kinds=("full", "full")).build(SHAPE)
+    for prior, name in ((Normal, "variance"), (TraceNorm, "epsilon")):
+        with pytest.raises(ValueError, match="must be positive"):
+            prior(**{name: 0.0})
+
+
+def test_config_round_trip():
+    prior = TensorNormal(kinds=("low_rank", "diagonal", "full"), rank=3, epsilon=0.2)
+    again = keras.saving.deserialize_keras_object(
+        keras.saving.serialize_keras_object(prior)
+    )
+    assert again.get_config() == prior.get_config()
+    assert prior.of_inputs("x").get_config()["kinds"] == ("low_rank", "identity")
