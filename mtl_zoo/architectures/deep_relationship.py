@@ -40,7 +40,8 @@ class DeepRelationship(HardSharing):
             `None`: `TensorNormal()`.
         strength: Factor on the negative log prior. `1 / N` makes training look for the
             most probable weights, given `N` labels a task and losses that are negative
-            log-likelihoods. Defaults to `1e-3`.
+            log-likelihoods. Like everything else, it moves nothing of a task that has
+            no label in the batch. Defaults to `1e-3`.
         update_every: Steps between two updates of the prior. Defaults to `10`.
         name: Optional name of the model.
 
@@ -48,7 +49,8 @@ class DeepRelationship(HardSharing):
         layer_names: Names of the related layers, `hidden_1`, ..., `heads`.
 
     Raises:
-        ValueError: When a head has no kernel to relate, or a number is out of range.
+        ValueError: When a head has no kernel to relate or reads another feature, or a
+            number is out of range.
 
     Example:
         >>> import mtl_zoo as mtl
@@ -102,6 +104,12 @@ class DeepRelationship(HardSharing):
                     "The heads of related tasks need an `output_kernel`, as "
                     "heads.Classification and heads.Regression have one. Received: "
                     f"{type(task.head).__name__} of task {task.name!r}"
+                )
+            if getattr(task.head, "feature", feature) != feature:
+                raise ValueError(
+                    f"Expected heads that read `feature`, {feature!r}, which is what "
+                    "the layers of their tasks give. Received: a head that reads "
+                    f"{task.head.feature!r}, of task {task.name!r}"
                 )
         self.feature = feature
         self.units = units
@@ -157,10 +165,11 @@ class DeepRelationship(HardSharing):
 
     def penalty(self) -> Any:
         log_priors = [
-            prior(weights)
+            ops.cast(prior(weights), "float32")
             for prior, weights in zip(self.priors, self._stacks(), strict=True)
         ]
-        return super().penalty() + self.strength * sum(log_priors)
+        others = ops.cast(super().penalty(), "float32")
+        return others + self.strength * sum(log_priors)
 
     def after_update(self) -> None:
         """Update the priors, every `update_every` steps."""
@@ -175,7 +184,8 @@ class DeepRelationship(HardSharing):
         def same() -> list:
             return [ops.convert_to_tensor(variable) for variable in state]
 
-        due = tf.equal(self.optimizer.iterations.value % self.update_every, 0)
+        steps = ops.convert_to_tensor(self.optimizer.iterations)
+        due = (steps > 0) & (steps % self.update_every == 0)
         for variable, value in zip(state, tf.cond(due, updated, same), strict=True):
             grads.assign(variable, value)
 

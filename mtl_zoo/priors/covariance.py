@@ -80,7 +80,7 @@ class Covariance(NamedTuple):
             return ops.sum(self.rest)
         return ops.sum(self.variances) + (self.size - self.rank) * self.rest[0]
 
-    def scaled(self, factor: Any, added: float = 0.0) -> Covariance:
+    def scaled(self, factor: Any, added: Any = 0.0) -> Covariance:
         """Return `factor S + added I`."""
         return Covariance(
             self.basis, factor * self.variances + added, factor * self.rest + added
@@ -137,8 +137,8 @@ def most_likely(samples: Any, kind: str, rank: int) -> Covariance:
 def _largest(samples: Any, rank: int) -> tuple[Any, Any]:
     """Return the largest eigenvalues of the scatter matrix, and their eigenvectors.
 
-    By the smaller of the two Gramians of the samples. An eigenvector of an eigenvalue
-    of 0 may be 0.
+    By the smaller of the two Gramians of the samples. Eigenvalues of 0, such as there
+    are where samples are fewer than the rank, have eigenvectors of 0.
     """
     size, count = samples.shape
     if size <= count:
@@ -150,8 +150,10 @@ def _largest(samples: Any, rank: int) -> tuple[Any, Any]:
     there = variances > _rounding_unit(samples.dtype) * ops.max(variances)
     length = ops.sqrt(count * ops.where(there, variances, ops.ones_like(variances)))
     basis = ops.matmul(samples, weights) / length
-    zero = ops.zeros_like(variances)
-    return ops.where(there, variances, zero), ops.where(there, basis, 0.0 * basis)
+    variances = ops.where(there, variances, ops.zeros_like(variances))
+    basis = ops.where(there, basis, ops.zeros_like(basis))
+    missing = max(0, rank - count)
+    return ops.pad(variances, [(missing, 0)]), ops.pad(basis, [(0, 0), (missing, 0)])
 
 
 def _rounding_unit(dtype: Any) -> float:

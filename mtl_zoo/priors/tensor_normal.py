@@ -10,8 +10,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from mtl_zoo.priors.covariance import KINDS, Covariance, identity, most_likely
+from mtl_zoo.priors.covariance import KINDS, Covariance, most_likely
 from mtl_zoo.priors.prior import Prior
+
+LARGEST_FULL = 512
 
 
 def along(mode: int, tensor: Any, change: Any) -> Any:
@@ -63,7 +65,8 @@ def half_step(
 
     The other modes are whitened; then the slices along this one are samples of it
     (Long et al., 2017, equation 5; Ohlson et al., 2013). The covariance comes with a
-    trace of `D_mode`, its scale being that of the variance.
+    trace of `D_mode`, its scale being that of the variance. Together they are the most
+    likely ones; weights of 0, which have none, give the identity.
 
     Args:
         tensor: `(D_1, ..., D_K)`.
@@ -84,7 +87,10 @@ def half_step(
     found = most_likely(samples, kind, rank)
     variance = ops.mean(ops.square(samples))
     scale = found.trace() / found.size
-    return found.scaled(1.0 / ops.where(scale > 0, scale, 1.0)), variance
+    there = scale > 0
+    shared = found.scaled(1.0 / ops.where(there, scale, ops.ones_like(scale)))
+    nothing = 1.0 - ops.cast(there, samples.dtype)
+    return shared.scaled(1.0, nothing), variance
 
 
 def _inverse(x: Any) -> Any:
@@ -100,20 +106,28 @@ class TensorNormal(Prior):
     """A tensor-normal prior whose covariances are learned from the weights.
 
     Each mode of the weights has a covariance; that of the last mode says which tasks
-    are alike. `updated` goes once through all modes ("flip-flop"), maximising the
-    likelihood of the weights over one covariance at a time.
+    are alike. `updated` goes once through all modes ("flip-flop"), each time to the
+    covariance and variance that are most likely, given the weights and the others.
 
     The covariances have a trace of `D_k`: only their product is determined. The
-    variance of the weights is a factor of its own. By default it is not learned: with
-    it, the posterior has no maximum, as smaller weights make the prior narrower and
-    that makes them smaller. What changes here against the paper: this; an `epsilon`
-    that shrinks towards the identity instead of adding to the scatter matrix; and the
-    covariance of many features, which has more entries than the weights could tell, may
-    be of low rank or diagonal.
+    variance of the weights is a factor of its own, and by default it stays what it is:
+    learned, it leaves the posterior without a maximum, as smaller weights make the
+    prior narrower and that makes them smaller. So the covariances are those of the most
+    likely distribution, but with another variance; with `learn_variance` and an
+    `epsilon` of 0, every step increases the likelihood. What changes here against the
+    paper: this; an `epsilon` that shrinks towards the identity instead of adding to the
+    scatter matrix; and the covariance of many features, which has more entries than the
+    weights could tell, may be of low rank or diagonal.
+
+    Where a mode has more rows than there are slices along it, as for the tasks if they
+    are many and have few weights, a full covariance has directions of the variance
+    `epsilon` alone, and the weights can hardly leave those that they had at the first
+    update: take a low rank there.
 
     Args:
         kinds: Kind of the covariance of each mode: `"full"`, `"low_rank"`,
-            `"diagonal"` or `"identity"`. Defaults to all full.
+            `"diagonal"` or `"identity"`. Defaults to `None`: full, and of low rank for
+            modes of more than 512 rows.
         rank: Of those of low rank. Defaults to `8`.
         epsilon: Share of the identity in each covariance, 0 to below 1. Defaults to
             `0.01`.
@@ -167,7 +181,9 @@ class TensorNormal(Prior):
 
     def build(self, input_shape: tuple) -> None:
         """Create covariances, the identity each, and the variance."""
-        kinds = self.kinds or ("full",) * len(input_shape)
+        kinds = self.kinds or tuple(
+            "full" if size <= LARGEST_FULL else "low_rank" for size in input_shape
+        )
         if len(kinds) != len(input_shape):
             raise ValueError(
                 f"Expected weights of {len(kinds)} modes, one for each of {kinds}. "
@@ -182,15 +198,16 @@ class TensorNormal(Prior):
         self.factors = []
         for mode, (size, kind) in enumerate(zip(self.shape, self.forms, strict=True)):
             rank = {"full": size, "low_rank": self.rank}.get(kind, 0)
-            start = identity(size, rank)
             self.factors.append(
                 [
-                    self.add_state(value.shape, f"{name}_{mode}", _constant(value))
-                    for name, value in zip(start._fields, start, strict=True)
+                    self.add_state((size, rank), f"basis_{mode}", "identity"),
+                    self.add_state((rank,), f"variances_{mode}", "ones"),
+                    self.add_state((size,), f"rest_{mode}", "ones"),
                 ]
             )
         variance = self.start_variance or 1.0 / self.shape[0]
-        self.variance = self.add_state((), "variance", _constant(variance))
+        constant = keras.initializers.Constant(variance)
+        self.variance = self.add_state((), "variance", constant)
 
     @property
     def covariances(self) -> list[Covariance]:
@@ -209,7 +226,7 @@ class TensorNormal(Prior):
         return constant - log_density(weights, self.covariances, self.variance)
 
     def of_inputs(self, name: str) -> Prior:
-        kinds = ("full" if self.kinds is None else self.kinds[0], "identity")
+        kinds = ("low_rank" if self.kinds is None else self.kinds[0], "identity")
         return type(self).from_config(
             {**self.get_config(), "kinds": kinds, "name": name}
         )
@@ -245,8 +262,3 @@ class TensorNormal(Prior):
             "variance": self.start_variance,
             "learn_variance": self.learn_variance,
         }
-
-
-def _constant(value: Any) -> Any:
-    """Return an initializer that gives this value."""
-    return lambda shape, dtype=None: ops.cast(ops.reshape(value, shape), dtype)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from mtl_zoo.priors.prior import Prior
@@ -41,7 +42,8 @@ class TraceNorm(Prior):
         columns = ops.reshape(weights, (-1, weights.shape[-1]))
         gramian = ops.matmul(ops.transpose(columns), columns)
         squares, vectors = ops.eigh(ops.stop_gradient(gramian))
-        floor = self.epsilon * ops.mean(squares)
+        tiny = np.finfo(self.compute_dtype).tiny
+        floor = ops.maximum(self.epsilon * ops.mean(squares), tiny)
         lengths = ops.sqrt(ops.maximum(squares, 0.0) + floor)
         # d sum(lengths) = tr(V diag(1 / (2 lengths)) V' dG): no gradient of the
         # eigenvectors, which is infinite where two eigenvalues are equal.

@@ -16,6 +16,7 @@ from mtl_zoo.evaluation.pictures import write_png
 from mtl_zoo.priors import TensorNormal
 
 MODES = ("features", "outputs", "tasks")
+LARGEST = 512
 
 
 class Relations(keras.callbacks.Callback):
@@ -32,7 +33,8 @@ class Relations(keras.callbacks.Callback):
     Attributes:
         epochs: Numbers of the epochs, from 0, behind which there was a look.
         correlations: `{layer: {mode: [array (D, D) for each of them]}}`; the modes are
-            `"features"`, `"outputs"` and `"tasks"`, as far as they have relations.
+            `"features"`, `"outputs"` and `"tasks"`, as far as they have relations and
+            not more than 512 rows.
 
     Raises:
         ValueError: From `fit`, when the model has no prior with covariances.
@@ -56,8 +58,7 @@ class Relations(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         """Start afresh."""
-        layers = getattr(self.model, "layer_names", ())
-        if not any(isinstance(self.model.prior(n), TensorNormal) for n in layers):
+        if not isinstance(getattr(self.model, "start_prior", None), TensorNormal):
             raise ValueError(
                 "Expected architectures.DeepRelationship with priors.TensorNormal. "
                 f"Received: {self.model}"
@@ -72,7 +73,7 @@ class Relations(keras.callbacks.Callback):
         for layer in self.model.layer_names:
             prior = self.model.prior(layer)
             for mode, kind in enumerate(getattr(prior, "forms", ())):
-                if kind in ("full", "low_rank"):
+                if kind in ("full", "low_rank") and prior.shape[mode] <= LARGEST:
                     modes = self.correlations.setdefault(layer, {})
                     modes.setdefault(MODES[mode], []).append(prior.correlation(mode))
         if self.log_dir is not None:

@@ -103,10 +103,16 @@ def test_low_rank_of_few_samples_is_the_same_by_either_gramian():
     np.testing.assert_allclose(few.matrix(), many.matrix(), atol=1e-9)
 
 
-def test_low_rank_beyond_the_samples_is_finite():
+def test_low_rank_beyond_the_samples():
     samples = np.random.default_rng(0).normal(size=(30, 3))
     found = most_likely(tf.constant(samples, tf.float32), "low_rank", rank=8)
-    assert np.all(np.isfinite(found.matrix())) and float(found.log_determinant()) > -999
+    assert found.basis.shape == (30, 8) and found.variances.shape == (8,)
+    scatter = samples @ samples.T / 3
+    np.testing.assert_allclose(found.matrix(), scatter, atol=1e-4)
+    prior = TensorNormal(kinds=("low_rank", "identity", "identity"))
+    prior.build((30, 1, 3))
+    follow(prior, tf.constant(samples[:, None], tf.float32))
+    assert np.isfinite(float(prior(tf.ones((30, 1, 3)))))
 
 
 @pytest.mark.parametrize("kinds", [("full",) * 3, ("low_rank", "diagonal", "full")])
@@ -167,6 +173,7 @@ def test_gradient_is_that_of_differences(prior):
 
 @pytest.mark.parametrize("shape", [(4, 3, 1), SHAPE])
 def test_identity_covariances_are_l2(shape):
+    """Of one task, too."""
     weights = np.random.default_rng(0).normal(size=shape).astype("float32")
     prior = TensorNormal(kinds=("identity",) * 3, variance=0.25)
     prior.build(shape)
@@ -216,6 +223,23 @@ def test_trace_norm_is_the_sum_of_the_singular_values():
     values = np.linalg.svd(weights.reshape(-1, 5), compute_uv=False)
     found = TraceNorm(epsilon=1e-14, dtype="float64")(weights)
     np.testing.assert_allclose(float(found), values.sum(), rtol=1e-6)
+
+
+def test_trace_norm_of_nothing_has_a_gradient():
+    nothing = tf.zeros(SHAPE)
+    with tf.GradientTape() as tape:
+        tape.watch(nothing)
+        value = TraceNorm()(nothing)
+    assert float(value) < 1e-6
+    np.testing.assert_array_equal(tape.gradient(value, nothing), np.zeros(SHAPE))
+
+
+def test_weights_of_zero_give_the_identity():
+    prior = TensorNormal(epsilon=0.0)
+    prior.build(SHAPE)
+    follow(prior, tf.zeros(SHAPE))
+    for mode, size in enumerate(SHAPE):
+        np.testing.assert_allclose(prior.covariance(mode), np.eye(size), atol=1e-6)
 
 
 def test_bad_arguments_say_what_is_expected():
