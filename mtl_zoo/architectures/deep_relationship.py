@@ -41,7 +41,8 @@ class DeepRelationship(HardSharing):
         strength: Factor on the negative log prior. `1 / N` makes training look for the
             most probable weights, given `N` labels a task and losses that are negative
             log-likelihoods. Like everything else, it moves nothing of a task that has
-            no label in the batch. Defaults to `1e-3`.
+            no label in the batch. With `0.0` the priors follow the weights and change
+            nothing. Defaults to `1e-3`.
         update_every: Steps between two updates of the prior. Defaults to `10`.
         name: Optional name of the model.
 
@@ -164,6 +165,8 @@ class DeepRelationship(HardSharing):
         return self.priors[self.layer_names.index(layer)]
 
     def penalty(self) -> Any:
+        if not self.strength:
+            return super().penalty()
         log_priors = [
             ops.cast(prior(weights), "float32")
             for prior, weights in zip(self.priors, self._stacks(), strict=True)
