@@ -3,8 +3,8 @@
 Models take turns, in random order, on the same batches: layers of each task without a
 prior, the same again as a control (A/A), and with each prior. A round has as many steps
 as there are between two updates of the covariances, so that these are shared out. The
-trunk is EfficientNet-Lite0; the four tasks have a hidden layer of 256 units on its 1,280
-channels each, and 10 classes.
+trunk is EfficientNet-Lite0; the four tasks have a hidden layer of 256 units on its
+1,280 channels each, and 10 classes.
 
     python benchmarks/relations.py --out=benchmarks/results/relations.json
 """
