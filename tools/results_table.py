@@ -43,16 +43,20 @@ HEAD = (
 
 
 def studies() -> dict[str, dict[str, Any]]:
-    """Return the committed metrics by recipe, from saved models and from results."""
-    paths = [
-        *ROOT.glob("saved_models/*/metrics.json"),
-        *ROOT.glob("recipes/results/*.json"),
-    ]
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
-    return {metrics["recipe"]: metrics for metrics in found}
+    """Return the committed metrics, from saved models and from results.
+
+    By the recipe, or by the file, where a recipe has results of several settings.
+    """
+    found = {}
+    for path in ROOT.glob("saved_models/*/metrics.json"):
+        metrics = json.loads(path.read_text(encoding="utf-8"))
+        found[metrics["recipe"]] = metrics
+    for path in ROOT.glob("recipes/results/*.json"):
+        found[path.stem] = json.loads(path.read_text(encoding="utf-8"))
+    return found
 
 
-def rows(recipe: str, metrics: dict[str, Any]) -> list[list[str]]:
+def rows(name: str, metrics: dict[str, Any]) -> list[list[str]]:
     """One row for each task's first metric; the study's figures in the first."""
     results, made = metrics["results"], []
     for task, values in results["multi_task"].items():
@@ -62,11 +66,15 @@ def rows(recipe: str, metrics: dict[str, Any]) -> list[list[str]]:
             ["", f"{task} {metric}", format_spread(alone), format_spread(value)]
             + [""] * 3
         )
-    made[0][0] = f"[{recipe}](recipes/{recipe}.py), {_seeds(metrics)}"
+    made[0][0] = _link(name, metrics)
     made[0][4] = f"{format_spread(metrics['delta_m']['per_task'], '+')} %"
-    for column, name in ((5, "parameters"), (6, "latency_ms")):
-        made[0][column] = f"{metrics['cost'][name]['ratio']:.2f}"
+    for column, figure in ((5, "parameters"), (6, "latency_ms")):
+        made[0][column] = f"{metrics['cost'][figure]['ratio']:.2f}"
     return made
+
+
+def _link(name: str, metrics: dict[str, Any]) -> str:
+    return f"[{name}](recipes/{metrics['recipe']}.py), {_seeds(metrics)}"
 
 
 def _seeds(metrics: dict[str, Any]) -> str:
@@ -112,10 +120,10 @@ def published() -> str:
 def variants() -> str:
     """Return a table of every study that trains all tasks in more than one way."""
     made = []
-    for recipe, metrics in sorted(studies().items()):
+    for name, metrics in sorted(studies().items()):
         if "variants" in metrics:
             head, *found = variants_rows(metrics)
-            head[0] = f"[{recipe}](recipes/{recipe}.py), {_seeds(metrics)}"
+            head[0] = _link(name, metrics)
             made.append(table(head, found))
     return "\n\n".join(made)
 
