@@ -23,7 +23,11 @@ _KEYS: dict[str, tuple[type, ...]] = {
     "cost": (dict,),
 }
 # May be left out.
-_OPTIONAL: dict[str, tuple[type, ...]] = {"tables": (dict,), "variants": (dict,)}
+_OPTIONAL: dict[str, tuple[type, ...]] = {
+    "mean_over_tasks": (dict,),
+    "tables": (dict,),
+    "variants": (dict,),
+}
 
 
 def check_metrics(metrics: Any) -> None:
@@ -61,7 +65,10 @@ def _problems(metrics: Any) -> list[str]:
         if name not in metrics["results"]:
             problems.append(f"results[{name!r}] is missing")
     for name, results in metrics["results"].items():
-        problems += _problems_of_results(name, results, len(seeds))
+        problems += _problems_of_results(f"results[{name!r}]", results, len(seeds))
+    if "mean_over_tasks" in metrics:
+        means = metrics["mean_over_tasks"]
+        problems += _problems_of_results("mean_over_tasks", means, len(seeds))
     problems += _problems_of_delta_m("delta_m", metrics["delta_m"], len(seeds))
     for name, variant in metrics.get("variants", {}).items():
         where = f"variants[{name!r}]"
@@ -90,10 +97,10 @@ def _problems_of_delta_m(where: str, found: Any, seeds: int) -> list[str]:
 
 def _problems_of_results(name: str, results: Any, seeds: int) -> list[str]:
     if not isinstance(results, Mapping) or not results:
-        return [f"results[{name!r}] must be {{task: {{metric: ...}}}}"]
+        return [f"{name} must be {{name: {{metric: ...}}}}"]
     problems = []
     for task, metrics in results.items():
-        where = f"results[{name!r}][{task!r}]"
+        where = f"{name}[{task!r}]"
         if not isinstance(metrics, Mapping) or not metrics:
             problems.append(f"{where} must be {{metric: ...}}, received {metrics!r}")
             continue

@@ -6,10 +6,12 @@
              "single_task": {...}, <other baselines>: {...}},
  "delta_m": {convention: {"mean", "sd", "n"}},
  "cost": {...},
- "variants": {name: {"delta_m": {convention: {"mean", "sd", "n"}}}}}
+ "variants": {name: {"delta_m": {convention: {"mean", "sd", "n"}}}},
+ "mean_over_tasks": {<as in results>: {metric: {"mean", "sd", "n"}}}}
 
 `variants` are other ways to train all tasks, with `results` of the same names. It may
-be left out, and so may `tables`, which cards show.
+be left out, and so may `mean_over_tasks`, where tasks have one metric, and `tables`,
+which cards show.
 """
 
 from __future__ import annotations

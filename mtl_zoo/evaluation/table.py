@@ -52,8 +52,9 @@ def variants_rows(metrics: Mapping[str, Any]) -> list[list[str]]:
         metrics: The content of a metrics.json.
 
     Returns:
-        The head and the rows: the name; the first metric of each task; delta_m, per
-        task; and the figures of `cost` that are known for all rows.
+        The head and the rows: the name; the first metric of each task; its mean over
+        the tasks, where that is known; delta_m, per task; and the figures of `cost`
+        that are known for all rows.
 
     Example:
         >>> def value(mean):
@@ -86,10 +87,13 @@ def variants_rows(metrics: Mapping[str, Any]) -> list[list[str]]:
         if isinstance(found, Mapping)
         and all(_is_spread(found.get(name)) for name in names)
     }
+    means = metrics.get("mean_over_tasks", {})
     head = ["run", *(f"{task} {metric}" for task, metric in first.items())]
+    head += [f"mean {metric}" for metric in means.get("multi_task", {})]
     rows = [[*head, "delta_m, %", *figures]]
     for name in names:
         of_tasks = [results[name].get(task, {}).get(m) for task, m in first.items()]
+        of_tasks += means.get(name, {}).values()
         row = [name, *map(format_spread, of_tasks)]
         row.append(format_spread(deltas.get(name, {}).get("per_task"), "+"))
         rows.append([*row, *(format_spread(found[name]) for found in figures.values())])

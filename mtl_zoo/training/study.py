@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,8 @@ def study(
             single-task models.
 
     Returns:
-        The content of `metrics.json`; see `mtl_zoo.evaluation.report`.
+        The content of `metrics.json`; see `mtl_zoo.evaluation.report`. Where all tasks
+        have the same first metric, with its mean over the tasks.
 
     Raises:
         ValueError: When a variant has the name of another kind of run, or a folder
@@ -110,6 +112,8 @@ def study(
             **cost(together_model, alone_models, example),
         },
     }
+    if means := _means({**tested, SINGLE_TASK: single}, metrics["results"]):
+        metrics["mean_over_tasks"] = means
     if variants:
         metrics["variants"] = {name: {"delta_m": deltas[name]} for name in variants}
     if tables is not None:
@@ -155,6 +159,22 @@ def _delta_m(
         for convention in CONVENTIONS
         if convention != "relative_to_start"
     }
+
+
+def _means(
+    runs: Mapping[str, list[dict]], names: Iterable[str]
+) -> dict[str, dict[str, dict]]:
+    """Return `{name: {metric: spread}}` of the mean over two or more like tasks."""
+    every = [task for name in names for run in runs[name] for task in run.values()]
+    metrics = {next(iter(task)) for task in every}
+    if len(metrics) > 1 or any(len(run) < 2 for name in names for run in runs[name]):
+        return {}
+    (metric,) = metrics
+    means = {
+        name: [statistics.fmean(t[metric] for t in run.values()) for run in runs[name]]
+        for name in names
+    }
+    return {name: {metric: report.spread(values)} for name, values in means.items()}
 
 
 def _figures(

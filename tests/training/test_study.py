@@ -158,6 +158,11 @@ def test_variants_are_compared_with_the_single_tasks(with_variants, folder):
             "n": 2,
         }
         assert set(variant["delta_m"]) == set(metrics["delta_m"])
+    means = metrics["mean_over_tasks"]
+    assert list(means) == list(metrics["results"])
+    assert means["mgda"]["score"]["mean"] == pytest.approx(0.505)
+    assert means["single_task"]["score"]["mean"] == pytest.approx(0.455)
+    assert "mean score" in evaluation.report.variants_rows(metrics)[0]
     kinds = {"multi_task", "single_task", "kind", "size", "pcgrad", "mgda"}
     assert set(metrics["cost"]["steps"]) == kinds
     assert set(metrics["cost"]["wall_time_s"]) == kinds
