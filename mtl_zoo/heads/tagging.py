@@ -122,10 +122,15 @@ class Tagging(Head):
                 shape=(tags, tags),
                 initializer="zeros",
                 dtype="float32",
+                autocast=False,
                 name="transitions",
             )
             self.first = self.add_weight(
-                shape=(tags,), initializer="zeros", dtype="float32", name="first"
+                shape=(tags,),
+                initializer="zeros",
+                dtype="float32",
+                autocast=False,
+                name="first",
             )
 
     def call(self, features: Mapping[str, Any], training: bool | None = None) -> Any:
@@ -162,6 +167,7 @@ class Tagging(Head):
         A gradient as much larger would use up what clipping by the global norm leaves
         to all the others.
         """
+        weights = ops.convert_to_tensor(weights)
         return weights + (self.crf_rate - 1.0) * ops.stop_gradient(weights)
 
     def decode(self, raw: Mapping[str, Any]) -> dict[str, Any]:
