@@ -7,8 +7,9 @@ the classes are related (Long et al., 2017). `--compare` also trains each domain
 and all of them in other ways: pooled as one task; sharing the first layer; that with a
 plain L2 prior; and with the trace norm of the domains' weights.
 
-All runs take the same number of steps. `STRENGTH` was chosen for each way of training
-on folds of the training lists (`--validation` prints the mean accuracy of all four).
+All runs take the same number of steps. `STRENGTH` is to be chosen for each way of
+training on folds of the training lists (`--validation` prints the mean accuracy of all
+four); what is there now is a guess.
 
     python recipes/office_caltech_drn.py                          # one run
     python recipes/office_caltech_drn.py --sharing=pooled         # or another way
@@ -17,7 +18,7 @@ on folds of the training lists (`--validation` prints the mean accuracy of all f
     python recipes/office_caltech_drn.py --validation --strength=0.01
     python recipes/office_caltech_drn.py --tiny                   # seconds, to try it
 
-Results, time and device: recipes/results/office_caltech_drn_20.json.
+Results, time and device: none yet.
 """
 
 from __future__ import annotations

@@ -7,8 +7,9 @@ own, under a plain L2 prior, and all together in other ways: pooled as one task;
 the layer; that with a plain L2 prior; and with the trace norm of the schools' weights.
 
 The measure is explained variance: 1 less the squared error over that of the mean score,
-over all pupils of the test. `STRENGTH` was chosen for each way of training on
-`--validation`, a part of the training data. A school's loss counts by its pupils.
+over all pupils of the test. `STRENGTH` is to be chosen for each way of training on
+`--validation`, a part of the training data; what is there now is a guess. A school's
+loss counts by its pupils.
 
     python recipes/school_drn.py                            # one run
     python recipes/school_drn.py --sharing=pooled           # or another way
@@ -17,7 +18,7 @@ over all pupils of the test. `STRENGTH` was chosen for each way of training on
     python recipes/school_drn.py --validation --strength=0.01
     python recipes/school_drn.py --tiny                     # a minute, to try it
 
-Results, time and device: recipes/results/school_drn.json.
+Results, time and device: none yet.
 """
 
 from __future__ import annotations

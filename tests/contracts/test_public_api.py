@@ -13,6 +13,7 @@ PUBLIC = [
     "trunks",
     "MultiTaskModel",
     "architectures",
+    "priors",
     "heads",
     "losses",
     "balancing",
