@@ -144,7 +144,7 @@ class TensorNormal(Prior):
 
     Example:
         >>> prior = TensorNormal(kinds=("diagonal", "identity", "full"))
-        >>> float(prior(ops.zeros((4, 3, 2)))), prior.correlation(2).shape
+        >>> round(float(prior(ops.zeros((4, 3, 2)))), 3), prior.correlation(2).shape
         (0.0, (2, 2))
 
     Reference:
