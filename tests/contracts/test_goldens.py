@@ -78,9 +78,12 @@ GOLDENS = {
     },
     "balancing": {name: lambda name=name: methods.of(name) for name in methods.ALL},
     "architectures": {
+        "DeepRelationship": lambda: mtl.architectures.DeepRelationship(
+            trunk(), [task("Classification"), task("Regression")], "stride_8", [4]
+        ),
         "HardSharing": lambda: mtl.architectures.HardSharing(
             trunk(), [task(name) for name in HEADS]
-        )
+        ),
     },
     "trunks": {
         "Trunk": trunk,
