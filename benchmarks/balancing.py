@@ -29,7 +29,6 @@ import tensorflow as tf
 from absl import app, flags
 
 import mtl_zoo as mtl
-from mtl_zoo.balancing import solvers
 from mtl_zoo.evaluation import report
 
 TASKS = flags.DEFINE_multi_integer("tasks", [2, 4, 8, 16], "Numbers of tasks.")
@@ -155,23 +154,6 @@ def measure(tasks: int) -> dict[str, Any]:
     }
 
 
-def solver_milliseconds(tasks: int) -> dict[str, float]:
-    """Time of each solver on Gramians of normal gradients, as a graph of its own."""
-    rng = np.random.default_rng(0)
-    gradients = rng.normal(size=(20, tasks, 3 * tasks)).astype("float32")
-    gramians = [tf.constant(g @ g.T) for g in gradients]
-    found = {}
-    for name in ("min_norm_point", "worst_improvement", "proportionally_fair"):
-        solve = tf.function(getattr(solvers, name))
-        times = []
-        for gramian in gramians[:3] + gramians:
-            start = time.perf_counter()
-            np.asarray(solve(gramian)[0])
-            times.append(time.perf_counter() - start)
-        found[name] = 1000 * statistics.median(times[3:])
-    return found
-
-
 def peak_memory(kind: str, tasks: int) -> float:
     """Megabytes at most, of a process that trains one model."""
     done = subprocess.run(
@@ -202,7 +184,6 @@ def main(argv: list[str]) -> None:
     for tasks in TASKS.value:
         result["tasks"][str(tasks)] = {
             "steps": measure(tasks),
-            "solvers_ms": solver_milliseconds(tasks),
         }
         print(tasks, json.dumps(result["tasks"][str(tasks)], indent=2), flush=True)
         keras.backend.clear_session()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import ops
 
@@ -14,6 +16,7 @@ from mtl_zoo import gradients as grads
 from mtl_zoo.balanced_gradients import balanced_gradients
 from mtl_zoo.balancing import Balancing, Equal, GradientBalancing, LossBalancing
 from mtl_zoo.balancing_statistics import BalancingStatistics
+from mtl_zoo.sharing import Sharing
 from mtl_zoo.task import Task, check_tasks
 from mtl_zoo.task_loss import task_loss, unpack
 from mtl_zoo.trackers import Trackers
@@ -104,7 +107,36 @@ class MultiTaskModel(keras.Model):
     def after_update(self) -> None:
         """Follow the weights, in the graph, behind each step of the optimizer."""
 
+    def sharing(self) -> Sharing:
+        """Return who shares what: the parts of the model, and what reads what."""
+        raise NotImplementedError(f"{type(self).__name__} does not describe itself.")
+
     # What it gets.
+
+    def plot_sharing(
+        self, path: str | os.PathLike | None = None, title: str = ""
+    ) -> np.ndarray:
+        """Draw who shares what, with the weights of what is mixed.
+
+        Blue parts are shared, the others have the colour of their task; negative
+        weights are red.
+
+        Args:
+            path: PNG file to write. Defaults to `None`: none is written.
+            title: Above the picture. Defaults to none.
+
+        Returns:
+            uint8 `(height, width, 3)`.
+
+        Raises:
+            ImportError: Without matplotlib.
+        """
+        from mtl_zoo import evaluation
+
+        picture = evaluation.draw_sharing(self.sharing(), title)
+        if path is not None:
+            evaluation.write_png(picture, path)
+        return picture
 
     def task(self, name: str) -> Task:
         """Return the task called `name`."""

@@ -1,17 +1,22 @@
 """Ten kinds of things in four kinds of pictures, with few labels: related or not?
 
-Office-Caltech10 with 5, 10 or 20 % of the images for training, by the published lists,
-on histograms of SURF words: a small network with a shared layer, and two layers of each
-domain's own under a tensor-normal prior that learns how the domains, the features and
-the classes are related (Long et al., 2017). `--compare` also trains each domain alone,
-and all of them in other ways: pooled as one task; sharing the first layer; that with a
-plain L2 prior; and with the trace norm of the domains' weights.
+Office-Caltech10 with 5, 10 or 20 % of the images for training, by the published lists:
+a shared layer, and two layers of each domain's own under a tensor-normal prior that
+learns how the domains, the features and the classes are related (Long et al., 2017).
+`--compare` also trains each domain alone, and all of them in other ways: pooled as one
+task; sharing the first layer; that with a plain L2 prior; and with the trace norm of
+the domains' weights.
+
+The inputs are histograms of SURF words, or with `--inputs=images` what a frozen
+EfficientNet-Lite0 makes of the images, computed once; `--fine_tune=EPOCHS` trains that
+too, after the layers on it.
 
 All runs take the same number of steps. `STRENGTH` is to be chosen for each way of
 training on folds of the training lists (`--validation` prints the mean accuracy of all
 four); what is there now is a guess.
 
     python recipes/office_caltech_drn.py                          # one run
+    python recipes/office_caltech_drn.py --inputs=images          # from the images
     python recipes/office_caltech_drn.py --sharing=pooled         # or another way
     python recipes/office_caltech_drn.py --single_task=webcam     # a baseline
     python recipes/office_caltech_drn.py --compare --percent=5 --seeds=0,1,2,3,4
@@ -39,13 +44,15 @@ from mtl_zoo.data import office_caltech
 TASKS = office_caltech.DOMAINS
 
 # Strength of the prior in each way of training; `hard` has none.
+WAYS = ("related", "pooled", "hard", "l2", "trace_norm")
 STRENGTH = {
-    "related": 1e-3,
-    "pooled": 1e-3,
-    "hard": 0.0,
-    "l2": 1e-3,
-    "trace_norm": 1e-2,
+    "surf": dict(zip(WAYS, (1e-3, 1e-3, 0.0, 1e-3, 1e-2), strict=True)),
+    "images": dict(zip(WAYS, (1e-3, 1e-3, 0.0, 1e-3, 1e-2), strict=True)),
 }
+
+# Channels of the inputs of the shared layer.
+CHANNELS = {"surf": 800, "images": 1280}
+IMAGE_SIZE = 224
 
 
 @dataclass(frozen=True)
@@ -56,7 +63,11 @@ class Config:
     data_dir: str = ""  # where the archive is; empty: the folder in MTL_ZOO_DATA
     single_task: str = ""  # a domain trains that alone
     percent: int = 20  # 5, 10 or 20: which training lists
-    sharing: str = "related"  # a way of STRENGTH; --compare takes them all
+    inputs: str = "surf"  # or "images"
+    features: str = "runs/office_caltech_features.npz"  # of the images, kept here
+    fine_tune: int = 0  # epochs over the images with the trunk, behind the others
+    fine_tune_rate: float = 1e-4  # learning rate of those
+    sharing: str = "related"  # one of WAYS; --compare takes them all
     units: tuple[int, ...] = (128, 64)  # of the shared layer, and of each domain's
     dropout: float = 0.5
     strength: float = -1.0  # of the prior; below 0: that of STRENGTH
@@ -78,22 +89,18 @@ def names(config: Config) -> tuple[str, ...]:
     return ("pooled",) if config.sharing == "pooled" else TASKS
 
 
-def build_model(config: Config) -> mtl.MultiTaskModel:
-    """A shared layer, and two more of each task.
+def build_model(config: Config, *, pixels: bool = False) -> mtl.MultiTaskModel:
+    """A shared layer, and two more of each task, perhaps on an image trunk.
 
     Each domain alone, and all as one, have a plain L2 prior too.
     """
-    if config.sharing not in STRENGTH:
-        raise ValueError(
-            f"Expected one of {list(STRENGTH)}. Received: sharing={config.sharing!r}"
-        )
     plain = mtl.priors.TensorNormal(kinds=("identity",) * 3)
     priors = {
         "related": mtl.priors.TensorNormal(kinds=("low_rank", "full", "full")),
         "trace_norm": mtl.priors.TraceNorm(),
     }
     sharing = "pooled" if config.single_task else config.sharing
-    strength = STRENGTH[sharing] if config.strength < 0 else config.strength
+    usual = STRENGTH[config.inputs][sharing]
     tasks = [
         mtl.Task(
             name,
@@ -107,19 +114,34 @@ def build_model(config: Config) -> mtl.MultiTaskModel:
         )
         for name in names(config)
     ]
+    trunk = mtl.trunks.mlp([config.units[0]], dropout=config.dropout)
     model = mtl.architectures.DeepRelationship(
-        mtl.trunks.mlp([config.units[0]], dropout=config.dropout),
+        on_images(trunk) if pixels else trunk,
         tasks,
         feature="layer_1",
         units=[config.units[1]],
         dropout=config.dropout,
         prior=priors.get(sharing, plain),
-        strength=strength,
+        strength=usual if config.strength < 0 else config.strength,
         update_every=config.update_every,
         name="office_caltech_drn",
     )
-    model.build((None, 800))
+    side = (IMAGE_SIZE, IMAGE_SIZE, 3)
+    model.build((None, *side) if pixels else (None, CHANNELS[config.inputs]))
     return model
+
+
+def on_images(top: mtl.trunks.Trunk) -> mtl.trunks.Trunk:
+    """A trunk on the pooled channels of EfficientNet-Lite0."""
+    return mtl.trunks.Trunk(
+        {
+            **mtl.trunks.efficientnet_lite0().stages,
+            "pooled": keras.layers.GlobalAveragePooling2D(),
+            **top.stages,
+        },
+        freeze_batch_norm=True,
+        name="efficientnet_lite0",
+    )
 
 
 def words(surf: np.ndarray) -> np.ndarray:
@@ -131,12 +153,60 @@ def words(surf: np.ndarray) -> np.ndarray:
     return np.sqrt(shares) * np.sqrt(surf.shape[1])
 
 
-def arrays(split: str, config: Config, fold: int = 0) -> tuple[Any, dict, dict]:
+def pooled_features(config: Config) -> dict[tuple[str, str], np.ndarray]:
+    """What the frozen trunk makes of each image, by domain and name; kept in a file."""
+    path = Path(config.features)
+    if not path.exists():
+        stages = on_images(mtl.trunks.mlp([1])).stages
+        network = keras.Sequential(list(stages.values())[:-1])
+        found: dict[str, list] = {"domains": [], "names": [], "features": []}
+        splits = [
+            office_caltech.load(s, 20, 0, data(config)) for s in ("train", "test")
+        ]
+        for domain, part in [pair for split in splits for pair in split.items()]:
+            pictures = office_caltech.images(domain, part.ids, IMAGE_SIZE, data(config))
+            found["domains"] += [domain] * len(part.ids)
+            found["names"] += part.ids
+            found["features"] += list(network.predict(pictures, 16, verbose=0))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f"partial-{path.name}")
+        np.savez(partial, **found)
+        partial.replace(path)
+    with np.load(path) as kept:
+        keys = zip(kept["domains"].tolist(), kept["names"].tolist(), strict=True)
+        return dict(zip(keys, kept["features"], strict=True))
+
+
+def data(config: Config) -> str | None:
+    """Where the archive is."""
+    return config.data_dir or None
+
+
+def inputs_of(
+    found: dict[str, office_caltech.Domain], config: Config, pixels: bool
+) -> np.ndarray:
+    """What the model takes of some images of some domains, in their order."""
+    if config.inputs == "surf":
+        return np.concatenate([words(domain.surf) for domain in found.values()])
+    if pixels:
+        made = [
+            office_caltech.images(name, domain.ids, IMAGE_SIZE, data(config))
+            for name, domain in found.items()
+        ]
+        return np.concatenate(made).round().astype("uint8")
+    kept = pooled_features(config)
+    return np.stack(
+        [kept[name, i] for name, domain in found.items() for i in domain.ids]
+    )
+
+
+def arrays(
+    split: str, config: Config, fold: int = 0, pixels: bool = False
+) -> tuple[Any, dict, dict]:
     """Inputs, labels and weights: an image has a label for the task of its domain."""
-    found = office_caltech.load(split, config.percent, fold, config.data_dir or None)
+    found = office_caltech.load(split, config.percent, fold, data(config))
     if config.single_task:
         found = {config.single_task: found[config.single_task]}
-    inputs = np.concatenate([words(domain.surf) for domain in found.values()])
     labels = np.concatenate([domain.labels for domain in found.values()])
     counts = [len(domain.labels) for domain in found.values()]
     where = np.repeat(list(found), counts)
@@ -146,42 +216,82 @@ def arrays(split: str, config: Config, fold: int = 0) -> tuple[Any, dict, dict]:
         else (where == name).astype("float32")
         for name in names(config)
     }
-    return inputs, dict.fromkeys(weights, labels), weights
+    return inputs_of(found, config, pixels), dict.fromkeys(weights, labels), weights
 
 
 def fit(config: Config, split: str, fold: int = 0) -> mtl.MultiTaskModel:
-    """Train on a split for a fixed number of steps."""
+    """Train on a split for a fixed number of steps, then perhaps on the images."""
     keras.utils.set_random_seed(config.seed)
-    data = arrays(split, config, fold)
-    steps = 2 if config.tiny else config.steps
     model = build_model(config)
-    schedule = keras.optimizers.schedules.CosineDecay(config.learning_rate, steps)
+    epochs, steps = (1, 2) if config.tiny else (10, config.steps // 10)
+    train_on(
+        model, arrays(split, config, fold), epochs, steps, config.learning_rate, config
+    )
+    if config.inputs == "surf":
+        return model
+    full = build_model(config, pixels=True)
+    move(model, full)
+    if config.fine_tune:
+        images = arrays(split, config, fold, pixels=True)
+        steps = 2 if config.tiny else -(-len(images[0]) // config.batch_size)
+        train_on(full, images, config.fine_tune, steps, config.fine_tune_rate, config)
+    return full
+
+
+def train_on(
+    model: mtl.MultiTaskModel,
+    samples: tuple,
+    epochs: int,
+    steps: int,
+    rate: float,
+    config: Config,
+) -> None:
+    """Train; the relations that are learned are drawn in the folder of the run."""
+    schedule = keras.optimizers.schedules.CosineDecay(rate, epochs * steps)
     model.compile(keras.optimizers.Adam(schedule))
     batches = (
-        tf.data.Dataset.from_tensor_slices(data)
-        .cache()
-        .shuffle(len(data[0]), seed=config.seed)
+        tf.data.Dataset.from_tensor_slices(samples)
+        .shuffle(len(samples[0]), seed=config.seed)
         .repeat()
         .batch(config.batch_size)
         .prefetch(2)
     )
-    model.fit(batches, steps_per_epoch=steps, verbose=0)
-    return model
+    related = config.sharing == "related" and not config.single_task
+    folder = Path(config.workdir) / "relations"
+    callbacks = [training.Relations(folder)] if related else []
+    model.fit(
+        batches, epochs=epochs, steps_per_epoch=steps, verbose=0, callbacks=callbacks
+    )
+
+
+def move(small: mtl.MultiTaskModel, full: mtl.MultiTaskModel) -> None:
+    """Give a model on images the layers and priors of one on their features."""
+    pairs = [(small.trunk.stages["layer_1"], full.trunk.stages["layer_1"])]
+    pairs += zip(small.priors, full.priors, strict=True)
+    for name in small.task_names:
+        at = small.task_names.index(name)
+        pairs += zip(small.towers[at], full.towers[at], strict=True)
+        pairs += [(small.tasks[at].head, full.tasks[at].head)]
+    for source, target in pairs:
+        target.set_weights(source.get_weights())
 
 
 def accuracy(
     model: mtl.MultiTaskModel, config: Config, split: str, fold: int = 0
 ) -> dict[str, dict]:
     """Return the accuracy in each domain."""
+    pixels = config.inputs == "images"
     if "pooled" not in model.task_names:
-        data = arrays(split, config, fold)
-        batches = tf.data.Dataset.from_tensor_slices(data).batch(256)
+        samples = arrays(split, config, fold, pixels)
+        batches = tf.data.Dataset.from_tensor_slices(samples).batch(64)
         return evaluation.evaluate(model, batches)
     found = {}
     for name in TASKS:
-        inputs, labels, _ = arrays(split, replace(config, single_task=name), fold)
-        data = (inputs, {"pooled": labels[name]})
-        batches = tf.data.Dataset.from_tensor_slices(data).batch(256)
+        inputs, labels, _ = arrays(
+            split, replace(config, single_task=name), fold, pixels
+        )
+        samples = (inputs, {"pooled": labels[name]})
+        batches = tf.data.Dataset.from_tensor_slices(samples).batch(64)
         found[name] = evaluation.evaluate(model, batches)["pooled"]
     return found
 

@@ -187,15 +187,13 @@ def balancing_cost() -> str:
 
 def balancing_solvers() -> str:
     """Milliseconds of the solvers, and peak memory."""
-    found = read("balancing")
-    by_tasks = found["tasks"]
+    by_tasks = read("balancing_solvers")["milliseconds"]
     rows = [
-        [f"`{name}`, ms"]
-        + [f"{one['solvers_ms'][name]:.2f}" for one in by_tasks.values()]
-        for name in next(iter(by_tasks.values()))["solvers_ms"]
+        [f"`{name}`, ms", *(f"{one[name]:.2f}" for one in by_tasks.values())]
+        for name in next(iter(by_tasks.values()))
     ]
     first = table(["Solver", *(f"T = {count}" for count in by_tasks)], rows)
-    memory = dict(found["peak_memory_mb"])
+    memory = dict(read("balancing")["peak_memory_mb"])
     tasks = memory.pop("tasks")
     second = table(
         [f"T = {tasks}", *(f"`{name}`" for name in memory)],
@@ -259,6 +257,37 @@ def balancing_peers() -> str:
     return table([f"T = {joined}", *head], rows)
 
 
+def balancing_levels() -> str:
+    """How well each part of the shared parameters stands for all of them."""
+    rows = []
+    for model, found in read("balancing_levels")["models"].items():
+        for part, one in found["parts"].items():
+            methods = one["methods"].values()
+            rows.append(
+                [
+                    model,
+                    f"{part} ({one['numbers']:,})",
+                    f"{one['sign_agreement']:.2f}",
+                    f"{one['correlation']:.2f}",
+                    " / ".join(f"{m['cosine_to_exact']:.2f}" for m in methods),
+                    " / ".join(f"{m['against_a_task']:.2f}" for m in methods),
+                ]
+            )
+            model = ""
+    names = " / ".join(one["methods"])
+    return table(
+        [
+            "Model",
+            "Gradients by (numbers)",
+            "Signs agree",
+            "Correlation",
+            f"Update's cosine: {names}",
+            "Against a task",
+        ],
+        rows,
+    )
+
+
 def texts_elsewhere() -> str:
     """Sentiment by domain, and names, on texts from elsewhere."""
     found = read("texts_elsewhere")
@@ -276,6 +305,7 @@ def texts_elsewhere() -> str:
 
 TABLES = {
     "balancing_cost": balancing_cost,
+    "balancing_levels": balancing_levels,
     "balancing_peers": balancing_peers,
     "balancing_solvers": balancing_solvers,
     "other_targets": other_targets,

@@ -13,6 +13,7 @@ from mtl_zoo import gradients as grads
 from mtl_zoo.architectures.hard_sharing import HardSharing
 from mtl_zoo.heads.head import Head
 from mtl_zoo.priors import Prior, TensorNormal
+from mtl_zoo.sharing import Sharing, middle
 from mtl_zoo.task import Task
 from mtl_zoo.trunks.trunk import Trunk
 
@@ -44,6 +45,10 @@ class DeepRelationship(HardSharing):
             no label in the batch. With `0.0` the priors follow the weights and change
             nothing. Defaults to `1e-3`.
         update_every: Steps between two updates of the prior. Defaults to `10`.
+        same_start: Whether the kernels of all tasks start equal in each layer, as they
+            do where layers are pretrained; else a hidden unit of one task has nothing
+            to do with that of another under the same number, and neither have the
+            tensor's slices. Defaults to `True`.
         name: Optional name of the model.
 
     Attributes:
@@ -84,6 +89,7 @@ class DeepRelationship(HardSharing):
         prior: Prior | None = None,
         strength: float = 1e-3,
         update_every: int = 10,
+        same_start: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(trunk, tasks, **kwargs)
@@ -118,6 +124,7 @@ class DeepRelationship(HardSharing):
         self.dropout = dropout
         self.strength = strength
         self.update_every = update_every
+        self.same_start = same_start
         self.towers = [
             [
                 keras.layers.Dense(width, activation, name=f"{task.name}_hidden_{i}")
@@ -134,6 +141,10 @@ class DeepRelationship(HardSharing):
         super().build(input_shape)
         if self.priors:
             return
+        for kernels in self._kernels() if self.same_start else ():
+            for kernel in kernels[1:]:
+                if kernel.shape == kernels[0].shape:
+                    kernel.assign(kernels[0])
         for name, weights in zip(self.layer_names, self._stacks(), strict=True):
             start = self.start_prior
             copied = start.copy if len(weights.shape) == 3 else start.of_inputs
@@ -192,21 +203,40 @@ class DeepRelationship(HardSharing):
         for variable, value in zip(state, tf.cond(due, updated, same), strict=True):
             grads.assign(variable, value)
 
+    def sharing(self) -> Sharing:
+        found, count = Sharing(self.task_names), len(self.tasks)
+        start = found.add("inputs", "inputs", 0, middle(count))
+        names = list(self.trunk.stages)
+        read = names.index(self.feature) + 1 if self.feature in names else len(names)
+        last = found.add_chain(names[:read], start, 1, middle(count))
+        layers = self.layer_names[:-1]
+        ends = [
+            found.add_chain(layers, last, read + 1, row, f"{name}/", name)
+            for row, name in enumerate(self.task_names)
+        ]
+        found.add_heads(ends, read + len(layers) + 1)
+        return found
+
     def task_variables(self, name: str) -> list[keras.Variable]:
         tower = self.towers[self.task_names.index(name)]
         own = [v for dense in tower for v in dense.trainable_variables]
         return own + super().task_variables(name)
 
+    def _kernels(self) -> list[list[keras.Variable]]:
+        """The kernels of all tasks in each related layer."""
+        hidden = [
+            [dense.kernel for dense in each] for each in zip(*self.towers, strict=True)
+        ]
+        return [*hidden, [task.head.output_kernel for task in self.tasks]]
+
     def _stacks(self) -> list[Any]:
         """The tensor of weights of each related layer."""
-        layers = [
-            ops.stack([dense.kernel for dense in each], axis=-1)
-            for each in zip(*self.towers, strict=True)
+        return [
+            ops.stack(kernels, axis=-1)
+            if len({kernel.shape for kernel in kernels}) == 1
+            else ops.concatenate(kernels, axis=-1)
+            for kernels in self._kernels()
         ]
-        kernels = [task.head.output_kernel for task in self.tasks]
-        if len({kernel.shape for kernel in kernels}) == 1:
-            return [*layers, ops.stack(kernels, axis=-1)]
-        return [*layers, ops.concatenate(kernels, axis=-1)]
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -218,6 +248,7 @@ class DeepRelationship(HardSharing):
             "prior": keras.saving.serialize_keras_object(self.start_prior),
             "strength": self.strength,
             "update_every": self.update_every,
+            "same_start": self.same_start,
         }
 
     @classmethod

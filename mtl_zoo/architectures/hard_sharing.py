@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from mtl_zoo.model import MultiTaskModel
+from mtl_zoo.sharing import Sharing, middle
 from mtl_zoo.task import Task
 from mtl_zoo.trunks.trunk import Trunk
 
@@ -88,6 +89,14 @@ class HardSharing(MultiTaskModel):
 
     def task_variables(self, name: str) -> list[keras.Variable]:
         return self.task(name).head.trainable_variables
+
+    def sharing(self) -> Sharing:
+        found = Sharing(self.task_names)
+        row = middle(len(self.tasks))
+        start = found.add("inputs", "inputs", 0, row)
+        last = found.add_chain(tuple(self.trunk.stages), start, 1, row)
+        found.add_heads([last] * len(self.tasks), len(self.trunk.stages) + 1)
+        return found
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()

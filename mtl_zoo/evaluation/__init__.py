@@ -18,6 +18,7 @@ from mtl_zoo.evaluation.pictures import (
     write_png,
 )
 from mtl_zoo.evaluation.report import check_metrics, markdown_table, write_json
+from mtl_zoo.evaluation.sharing import draw_sharing
 from mtl_zoo.evaluation.tables import tables
 from mtl_zoo.evaluation.thresholds import choose_thresholds
 
@@ -37,6 +38,7 @@ __all__ = [
     "draw_boxes",
     "draw_correlations",
     "draw_mask",
+    "draw_sharing",
     "enlarge",
     "evaluate",
     "markdown_table",

@@ -1,5 +1,6 @@
 """Training: callbacks for `fit`, flags for recipes, studies over seeds."""
 
+from mtl_zoo.training.adaptive_sharing import AdaptiveSharing
 from mtl_zoo.training.affinity import InterTaskAffinity
 from mtl_zoo.training.balancing_diagnostics import BalancingDiagnostics
 from mtl_zoo.training.early_stopping import DeltaMEarlyStopping
@@ -10,6 +11,7 @@ from mtl_zoo.training.nan_guard import (
     NonFiniteLossError,
     RaiseOnNonFiniteLoss,
 )
+from mtl_zoo.training.policy_search import PolicySearch
 from mtl_zoo.training.precision import bfloat16_products
 from mtl_zoo.training.relations import Relations
 from mtl_zoo.training.resume import Resume
@@ -17,11 +19,13 @@ from mtl_zoo.training.soup import average_weights, soup
 from mtl_zoo.training.study import study
 
 __all__ = [
+    "AdaptiveSharing",
     "BalancingDiagnostics",
     "DeltaMEarlyStopping",
     "InterTaskAffinity",
     "NonFiniteError",
     "NonFiniteLossError",
+    "PolicySearch",
     "RaiseOnNonFiniteLoss",
     "Relations",
     "Resume",

@@ -5,6 +5,7 @@ from mtl_zoo.trunks.mlp import mlp
 from mtl_zoo.trunks.pyramid import FeaturePyramid
 from mtl_zoo.trunks.text import from_text_backbone, from_text_preset, minilm_l6
 from mtl_zoo.trunks.text_features import TextFeatures
+from mtl_zoo.trunks.thin import thin
 from mtl_zoo.trunks.trunk import Trunk
 from mtl_zoo.trunks.vision import from_backbone
 from mtl_zoo.trunks.word_pieces import WordPieces
@@ -20,4 +21,5 @@ __all__ = [
     "from_text_preset",
     "minilm_l6",
     "mlp",
+    "thin",
 ]

@@ -228,3 +228,13 @@ def test_absent_and_zero_gradients_are_masked():
         alone, _ = solve(tensor(gramian[np.ix_(kept, kept)], "float32"))
         assert w[1] == 0 and w[2] == 0
         np.testing.assert_allclose(np.asarray(w)[kept], alone, rtol=1e-6)
+
+
+@pytest.mark.parametrize("tasks", [2, 3, 8])
+def test_worst_improvement_is_found_without_its_fallback(tasks):
+    """The pivoting gives the level exactly; Newton's method would stop at 1e-7."""
+    rng = np.random.default_rng(0)
+    gradients = rng.normal(size=(50, tasks, 3 * tasks)).astype("float32")
+    gramians = tensor(gradients @ np.swapaxes(gradients, -1, -2))
+    _, residual = graph("worst_improvement")(gramians)
+    assert np.max(residual) < 1e-12

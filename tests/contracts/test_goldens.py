@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 import mtl_zoo as mtl
+from tests.architectures import structures
 from tests.balancing import methods
 from tests.zoo import tiny_text
 
@@ -78,11 +79,12 @@ GOLDENS = {
     },
     "balancing": {name: lambda name=name: methods.of(name) for name in methods.ALL},
     "architectures": {
+        **{
+            name: lambda make=make: make(trunk(), [task(name) for name in HEADS])
+            for name, make in structures.MAKE.items()
+        },
         "DeepRelationship": lambda: mtl.architectures.DeepRelationship(
             trunk(), [task("Classification"), task("Regression")], "stride_8", [4]
-        ),
-        "HardSharing": lambda: mtl.architectures.HardSharing(
-            trunk(), [task(name) for name in HEADS]
         ),
     },
     "trunks": {

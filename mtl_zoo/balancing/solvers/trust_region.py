@@ -88,17 +88,19 @@ def worst_improvement(
 
     far = ops.full_like(a, 1e30)
     low = ops.min(ops.where(present, norms * a, far), axis=-1, keepdims=True)
-    high = ops.min(
-        ops.where(present, norms * (a + wanted), far), axis=-1, keepdims=True
-    )
+    # No unit gradient has more than its length, of `steady`, times |G'v| of G'v.
+    most = a + wanted * (1.0 + 10.0 * accuracy) ** 0.5
+    high = ops.min(ops.where(present, norms * most, far), axis=-1, keepdims=True)
     start = ops.clip(start, low, high)
 
-    def unfinished(step: Any, low: Any, high: Any, level: Any, off: Any) -> Any:
+    def unfinished(step: Any, low: Any, high: Any, level: Any, *found: Any) -> Any:
         del low, high, level
-        return ops.logical_and(step < STEPS, ops.any(ops.abs(off) > NEAR))
+        return ops.logical_and(
+            step < STEPS, ops.any(ops.abs(relative(found[1])) > NEAR)
+        )
 
-    def newton(step: Any, low: Any, high: Any, level: Any, off: Any) -> tuple:
-        z, reach, _ = at(level)
+    def newton(step: Any, low: Any, high: Any, level: Any, *found: Any) -> tuple:
+        z, reach, _ = found
         width = high - low
         low = ops.where(reach < wanted, level, low)
         high = ops.where(reach < wanted, high, level)
@@ -109,14 +111,12 @@ def worst_improvement(
         # Newton's step if it stays inside and the bracket got shorter, else half of it.
         usable = (guess > low) & (guess < high) & (slope > 0)
         usable = usable & ((step % 3 < 2) | (high - low < width / 2.0))
-        off = relative(reach)
         following = ops.where(usable, guess, (low + high) / 2.0)
-        level = ops.where(ops.abs(off) > NEAR, following, level)
-        return step + 1, low, high, level, off
+        level = ops.where(ops.abs(relative(reach)) > NEAR, following, level)
+        return step + 1, low, high, level, *at(level)
 
-    off = relative(at(start)[1])
-    _, _, _, level, _ = ops.while_loop(unfinished, newton, (0, low, high, start, off))
-    z, reach, residual = at(level)
+    state = (0, low, high, start, *at(start))
+    *_, z, reach, residual = ops.while_loop(unfinished, newton, state)
     residual = ops.maximum(residual, ops.squeeze(ops.abs(relative(reach)), -1))
     # In a ball of radius 0, `z` is the rounding of 0.
     return ops.where(present & (wanted > 0), z * u, ops.zeros_like(z)), residual
