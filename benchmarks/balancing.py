@@ -8,19 +8,22 @@ peers are: more threads hide the small operations of the solvers behind the larg
     TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 OMP_NUM_THREADS=1 \
         python benchmarks/balancing.py --out=benchmarks/results/balancing.json
 
-Peak memory is that of processes of their own, which train one model for a few steps.
+Peak memory is that of processes of their own, which train one model for a few steps:
+
+    python benchmarks/balancing.py --memory \
+        --out=benchmarks/results/balancing_memory.json
 """
 
 from __future__ import annotations
 
 import json
 import random
-import resource
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -36,6 +39,7 @@ ROUNDS = flags.DEFINE_integer("rounds", 11, "Timed rounds.")
 STEPS = flags.DEFINE_integer("steps", 2, "Steps of a model in a round.")
 ONLY = flags.DEFINE_list("only", [], "Kinds to measure; empty: all.")
 MEMORY_OF = flags.DEFINE_string("memory_of", "", "Of one kind: print its peak memory.")
+MEMORY = flags.DEFINE_bool("memory", False, "Peak memory instead of time.")
 OUT = flags.DEFINE_string("out", "", "Where to write the figures as JSON.")
 
 BATCH, SIDE, CLASSES = 64, 32, 10
@@ -165,34 +169,39 @@ def peak_memory(kind: str, tasks: int) -> float:
     return float(done.stdout.split()[-1])
 
 
+def high_water_mark() -> float:
+    """Megabytes that this process had at most; `ru_maxrss` would be its parent's."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+
+
 def main(argv: list[str]) -> None:
     """Measure and print."""
     del argv
     if MEMORY_OF.value:
         make(MEMORY_OF.value, TASKS.value[0])(5)
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        print(high_water_mark())
         return
     result: dict[str, Any] = {
         "command": f"python benchmarks/balancing.py --rounds={ROUNDS.value} "
         f"--steps={STEPS.value}",
         "versions": report.versions(),
         "device": report.device(),
-        "threads": tf.config.threading.get_intra_op_parallelism_threads(),
-        "rounds": ROUNDS.value,
-        "tasks": {},
     }
-    for tasks in TASKS.value:
-        result["tasks"][str(tasks)] = {
-            "steps": measure(tasks),
-        }
-        print(tasks, json.dumps(result["tasks"][str(tasks)], indent=2), flush=True)
-        keras.backend.clear_session()
-    if not ONLY.value:
+    if MEMORY.value:
         most = max(TASKS.value)
-        result["peak_memory_mb"] = {
-            "tasks": most,
-            **{kind: peak_memory(kind, most) for kind in IN_MEMORY},
-        }
+        result["command"] = "python benchmarks/balancing.py --memory"
+        result["tasks"] = most
+        result["peak_mb"] = {kind: peak_memory(kind, most) for kind in IN_MEMORY}
+        print(json.dumps(result["peak_mb"], indent=2))
+    else:
+        result["threads"] = tf.config.threading.get_intra_op_parallelism_threads()
+        result["rounds"] = ROUNDS.value
+        result["tasks"] = {}
+        for tasks in TASKS.value:
+            result["tasks"][str(tasks)] = {"steps": measure(tasks)}
+            print(tasks, json.dumps(result["tasks"][str(tasks)], indent=2), flush=True)
+            keras.backend.clear_session()
     if OUT.value:
         report.write_json(result, OUT.value)
 

@@ -15,7 +15,7 @@ equal weights; the methods have their own defaults, and none was tuned.
     python recipes/multi_mnist_balancing.py --compare --seeds=0,1,2    # metrics.json
     python recipes/multi_mnist_balancing.py --tiny              # seconds, to try it
 
-Results, time and device: none yet.
+Results, time and device: recipes/results/multi_mnist_balancing.json.
 """
 
 from __future__ import annotations

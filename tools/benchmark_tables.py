@@ -193,10 +193,10 @@ def balancing_solvers() -> str:
         for name in next(iter(by_tasks.values()))
     ]
     first = table(["Solver", *(f"T = {count}" for count in by_tasks)], rows)
-    memory = dict(read("balancing")["peak_memory_mb"])
-    tasks = memory.pop("tasks")
+    found = read("balancing_memory")
+    memory = found["peak_mb"]
     second = table(
-        [f"T = {tasks}", *(f"`{name}`" for name in memory)],
+        [f"T = {found['tasks']}", *(f"`{name}`" for name in memory)],
         [["Peak memory, MB", *(f"{value:.0f}" for value in memory.values())]],
     )
     return f"{first}\n\n{second}"

@@ -230,7 +230,8 @@ class Branched(OwnNecks):
                 old_layer = self.branches[at][place]
                 if place in taken:
                     made = self._copy(stage, group)
-                    made.build_from_config(old_layer.get_build_config())
+                    if not made.built:
+                        made.build_from_config(old_layer.get_build_config())
                     made.set_weights(old_layer.get_weights())
                     pairs = zip(made.variables, old_layer.variables, strict=True)
                     source_of.update({id(a): b for a, b in pairs})
@@ -267,7 +268,7 @@ class Branched(OwnNecks):
         found.add_heads([before[name] for name in names], len(self.stage_names) + 1)
         return found
 
-    def _layers(self, wanted: Any) -> list[keras.layers.Layer]:
+    def _branches_that(self, wanted: Any) -> list[keras.layers.Layer]:
         return [
             layer
             for at, groups in enumerate(self._groups)
@@ -277,18 +278,18 @@ class Branched(OwnNecks):
 
     @property
     def shared_variables(self) -> list[keras.Variable]:
-        layers = self._layers(lambda at, group: not self._is_own(at, group[0]))
+        layers = self._branches_that(lambda at, group: not self._is_own(at, group[0]))
         return [v for layer in layers for v in layer.trainable_variables]
 
     @property
     def last_shared_variables(self) -> list[keras.Variable]:
         """The last kernel that all tasks share."""
-        layers = self._layers(lambda at, group: len(group) == len(self.tasks))
+        layers = self._branches_that(lambda at, group: len(group) == len(self.tasks))
         kernels = [v for x in layers for v in x.trainable_variables if len(v.shape) > 1]
         return kernels[-1:]
 
     def task_variables(self, name: str) -> list[keras.Variable]:
-        layers = self._layers(
+        layers = self._branches_that(
             lambda at, group: name in group and self._is_own(at, name)
         )
         return [

@@ -73,6 +73,9 @@ class SelectedBlocks(OwnFeatures):
             task: tuple(stage for stage in stages if stage not in given.get(task, ()))
             for task in self.task_names
         }
+        for name, stage in trunk.stages.items():
+            if not any(name in runs for runs in self.runs.values()):
+                stage.trainable = False
 
     def encode(self, inputs: Any, training: bool | None = None) -> dict[str, Any]:
         """Return the features of every task, named `<task>__<stage>`."""

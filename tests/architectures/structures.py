@@ -11,56 +11,62 @@ from mtl_zoo.data import sampling, text_batches
 from mtl_zoo.data.text_batches import LabelledTexts, joined
 from tests.zoo import tiny_text
 
-arch = mtl.architectures
 
-# On a trunk and tasks, with their defaults or little else.
-MAKE = {
-    "AdaShare": lambda trunk, tasks, **kw: arch.AdaShare(
-        trunk, tasks, blocks=list(trunk.stages)[-1:], **kw
+def _with(**defaults):
+    """Settings from the trunk and tasks, which keywords of a test replace."""
+    return lambda trunk, tasks, given: {
+        **{name: find(trunk, tasks) for name, find in defaults.items()},
+        **given,
+    }
+
+
+def last_stage(trunk) -> list[str]:
+    """The stage that keeps the shape, on all three trunks."""
+    return list(trunk.stages)[-1:]
+
+
+def behind_embeddings(trunk, _) -> str | None:
+    """The stage from which experts can begin."""
+    return None if trunk.prepare is None else list(trunk.stages)[1]
+
+
+SETTINGS = {
+    "AdaShare": _with(blocks=lambda trunk, _: last_stage(trunk)),
+    "Adapters": _with(units=lambda *_: 4),
+    "Branched": _with(
+        groups=lambda trunk, tasks: {last_stage(trunk)[0]: [[t.name] for t in tasks]}
     ),
-    "Adapters": lambda trunk, tasks, **kw: arch.Adapters(trunk, tasks, units=4, **kw),
-    "Branched": lambda trunk, tasks, **kw: arch.Branched(
-        trunk, tasks, {list(trunk.stages)[-1]: [[t.name] for t in tasks]}, **kw
+    "CrossStitch": _with(),
+    "DSelectK": _with(experts=lambda *_: 3, first=behind_embeddings),
+    "HardSharing": _with(),
+    "LearningToBranch": _with(),
+    "MMoE": _with(experts=lambda *_: 2, first=behind_embeddings),
+    "MTAN": _with(),
+    "NDDR": _with(),
+    "PLE": _with(first=behind_embeddings),
+    "SelectedBlocks": _with(
+        skipped=lambda trunk, tasks: {tasks[-1].name: last_stage(trunk)}
     ),
-    "CrossStitch": lambda trunk, tasks, **kw: arch.CrossStitch(trunk, tasks, **kw),
-    "DSelectK": lambda trunk, tasks, **kw: arch.DSelectK(
-        trunk, tasks, experts=3, first=behind_embeddings(trunk), **kw
+    "SeparateTowers": _with(),
+    # Stages of an image trunk differ in shape.
+    "Sluice": _with(
+        last_weight=lambda trunk, _: 1.0 if "stride_2" in trunk.stages else 0.9
     ),
-    "HardSharing": lambda trunk, tasks, **kw: arch.HardSharing(trunk, tasks, **kw),
-    "LearningToBranch": lambda trunk, tasks, **kw: arch.LearningToBranch(
-        trunk, tasks, **kw
-    ),
-    "MMoE": lambda trunk, tasks, **kw: arch.MMoE(
-        trunk, tasks, experts=2, first=behind_embeddings(trunk), **kw
-    ),
-    "MTAN": lambda trunk, tasks, **kw: arch.MTAN(trunk, tasks, **kw),
-    "NDDR": lambda trunk, tasks, **kw: arch.NDDR(trunk, tasks, **kw),
-    "PLE": lambda trunk, tasks, **kw: arch.PLE(
-        trunk, tasks, first=behind_embeddings(trunk), **kw
-    ),
-    "SelectedBlocks": lambda trunk, tasks, **kw: arch.SelectedBlocks(
-        trunk, tasks, {tasks[-1].name: list(trunk.stages)[-1:]}, **kw
-    ),
-    "SeparateTowers": lambda trunk, tasks, **kw: arch.SeparateTowers(
-        trunk, tasks, **kw
-    ),
-    "Sluice": lambda trunk, tasks, **kw: arch.Sluice(
-        trunk, tasks, last_weight=1.0 if "stride_2" in trunk.stages else 0.9, **kw
-    ),
-    "SoftSharing": lambda trunk, tasks, **kw: arch.SoftSharing(
-        trunk, tasks, strength=0.01, **kw
-    ),
+    "SoftSharing": _with(strength=lambda *_: 0.01),
 }
-ALL = tuple(MAKE)
+
+
+def make(name: str, trunk, tasks, **kwargs) -> mtl.MultiTaskModel:
+    """An architecture on a trunk and tasks, with its defaults or little else."""
+    settings = SETTINGS[name](trunk, tasks, kwargs)
+    return getattr(mtl.architectures, name)(trunk, tasks, **settings)
+
+
+ALL = tuple(SETTINGS)
 # Those in which several tasks depend on a variable.
 SEPARATE = ("Adapters", "SeparateTowers", "SoftSharing")
 SHARING = tuple(name for name in ALL if name not in SEPARATE)
 TRUNKS = ("mlp", "conv", "text")
-
-
-def behind_embeddings(trunk: mtl.trunks.Trunk) -> str | None:
-    """The stage from which experts can begin."""
-    return None if trunk.prepare is None else list(trunk.stages)[1]
 
 
 def conv_trunk() -> mtl.trunks.Trunk:
@@ -116,11 +122,13 @@ def parts(kind: str) -> tuple[mtl.trunks.Trunk, list[mtl.Task], tuple]:
     return tiny_text.trunk(), tiny_text.tasks(), (None,)
 
 
-def model(name: str, kind: str = "mlp", compile_kwargs=None, optimizer=None, **kwargs):
+def model(
+    name: str, inputs: str = "mlp", compile_kwargs=None, optimizer=None, **kwargs
+):
     """A built and compiled model."""
     keras.utils.set_random_seed(1)
-    trunk, tasks, shape = parts(kind)
-    network = MAKE[name](trunk, tasks, **kwargs)
+    trunk, tasks, shape = parts(inputs)
+    network = make(name, trunk, tasks, **kwargs)
     network.build(shape)
     if name in ("AdaShare", "LearningToBranch"):
         network.set_phase("search")
@@ -176,3 +184,10 @@ def example(kind: str):
 def train(network: mtl.MultiTaskModel, kind: str = "mlp", epochs: int = 1) -> dict:
     """Fit; return the history."""
     return network.fit(batches(kind, network), epochs=epochs, verbose=0).history
+
+
+def shake(network: mtl.MultiTaskModel, seed: int = 0) -> None:
+    """Change all weights a little, so that nothing is equal or 0 by chance."""
+    rng = np.random.default_rng(seed)
+    for variable in network.trainable_variables:
+        variable.assign_add(rng.normal(0.0, 0.1, variable.shape))

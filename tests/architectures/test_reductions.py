@@ -28,16 +28,9 @@ def give_heads(source, target):
         give(one.head, other.head)
 
 
-def shake(network, seed=0):
-    """Change all weights a little, so that nothing is equal by chance."""
-    rng = np.random.default_rng(seed)
-    for variable in network.trainable_variables:
-        variable.assign_add(rng.normal(0.0, 0.3, variable.shape))
-
-
 def separate():
     network = structures.model("SeparateTowers")
-    shake(network)
+    structures.shake(network)
     return network
 
 
@@ -69,7 +62,7 @@ def test_start_from_takes_single_task_models():
         trunk, tasks, shape = structures.parts("mlp")
         alone[name] = mtl.architectures.HardSharing(trunk, [tasks[index]])
         alone[name].build(shape)
-        shake(alone[name], seed=index)
+        structures.shake(alone[name], seed=index)
     network.start_from(alone)
     for name, one in alone.items():
         np.testing.assert_allclose(network(X)[name], one(X)[name], atol=1e-6)
@@ -94,7 +87,7 @@ def test_identity_mixing_is_separate_towers(name, kwargs):
 
 def test_sluice_of_one_subspace_that_reads_the_last_stage_is_cross_stitch():
     stitch = structures.model("CrossStitch", self_weight=0.7)
-    shake(stitch)
+    structures.shake(stitch)
     sluice = structures.model("Sluice", subspaces=1, last_weight=1.0, self_weight=0.7)
     give_towers(stitch, sluice)
     for one, other in zip(stitch.units, sluice.units, strict=True):
@@ -111,7 +104,7 @@ def test_nddr_starts_as_cross_stitch():
 
 def hard():
     network = structures.model("HardSharing")
-    shake(network)
+    structures.shake(network)
     return network
 
 
@@ -131,7 +124,7 @@ def test_one_selected_expert_is_hard_sharing_with_it():
     trunk, tasks, shape = structures.parts("mlp")
     network = mtl.architectures.DSelectK(trunk, tasks, experts=4, selections=1)
     network.build(shape)
-    shake(network)
+    structures.shake(network)
     give(shared.trunk, network.experts[2])
     give_heads(shared, network)
     for gate in network.gates:
@@ -146,7 +139,7 @@ def test_closed_gates_to_own_experts_make_mmoe_of_ple():
     stages = list(trunk.stages)
     ple = mtl.architectures.PLE(trunk, tasks, 1, shared_experts=2, levels=[stages])
     ple.build(shape)
-    shake(ple)
+    structures.shake(ple)
     mmoe = structures.model("MMoE")
     (level,) = ple.levels
     for one, other in zip(level.shared, mmoe.experts, strict=True):

@@ -80,8 +80,10 @@ GOLDENS = {
     "balancing": {name: lambda name=name: methods.of(name) for name in methods.ALL},
     "architectures": {
         **{
-            name: lambda make=make: make(trunk(), [task(name) for name in HEADS])
-            for name, make in structures.MAKE.items()
+            name: lambda name=name: structures.make(
+                name, trunk(), [task(head) for head in HEADS]
+            )
+            for name in structures.ALL
         },
         "DeepRelationship": lambda: mtl.architectures.DeepRelationship(
             trunk(), [task("Classification"), task("Regression")], "stride_8", [4]
