@@ -12,9 +12,8 @@ EfficientNet-Lite0 makes of the images, computed once; `--fine_tune=EPOCHS` trai
 too, after the layers on it.
 
 All runs take the same number of steps. `STRENGTH`, widths and weight decay were chosen
-on folds of the 20 % training lists (`--validation` prints the mean accuracy of all four
-folds), one seed, where two percent are within what chance does; the other lists have the
-same.
+on folds of the 20 % training lists (`--validation` prints the mean accuracy of all four),
+one seed, where two percent are within what chance does; the other lists have the same.
 
     python recipes/office_caltech_drn.py                          # one run
     python recipes/office_caltech_drn.py --inputs=images          # from the images
@@ -99,6 +98,9 @@ def build_model(config: Config, *, pixels: bool = False) -> mtl.MultiTaskModel:
 
     Each domain alone, and all as one, have a plain L2 prior too.
     """
+    for given, known in ((config.sharing, WAYS), (config.inputs, tuple(STRENGTH))):
+        if given not in known:
+            raise ValueError(f"Expected one of {known}. Received: {given!r}")
     plain = mtl.priors.TensorNormal(kinds=("identity",) * 3)
     priors = {
         "related": mtl.priors.TensorNormal(
@@ -251,7 +253,7 @@ def fit(config: Config, split: str, fold: int = 0) -> mtl.MultiTaskModel:
 def with_images(
     small: mtl.MultiTaskModel, config: Config, split: str, fold: int = 0
 ) -> mtl.MultiTaskModel:
-    """Put trained layers on the image trunk they were trained for; perhaps fine-tune."""
+    """Put trained layers on the image trunk that they are for; perhaps fine-tune."""
     full = build_model(config, pixels=True)
     move(small, full)
     if config.fine_tune:
@@ -373,7 +375,7 @@ def run(config: Config) -> dict[str, Any]:
         recipe="office_caltech_drn",
         split=f"test of the {config.percent} % lists",
         example=np.zeros((1, *shape), "float32"),
-        variants={name: {"sharing": name} for name in STRENGTH if name != "related"},
+        variants={name: {"sharing": name} for name in WAYS if name != "related"},
     )
 
 

@@ -129,8 +129,8 @@ def test_callback_parts_tasks_that_find_other_samples_difficult():
     labels = {"north": same, "south": same, "west": other}
     data = tf.data.Dataset.from_tensor_slices((inputs, labels)).batch(32)
     network = branched(optimizer=keras.optimizers.Adam(0.01))
-    callback = mtl.training.AdaptiveSharing(data, every=2, branch_cost=0.1)
-    history = network.fit(data, epochs=8, verbose=0, callbacks=[callback]).history
+    callback = mtl.training.AdaptiveSharing(data, every=4, branch_cost=0.25)
+    history = network.fit(data, epochs=12, verbose=0, callbacks=[callback]).history
     stage, groups, affinity = callback.history[0]
     assert stage == "layer_3" and groups == (("north", "south"), ("west",))
     assert affinity[0, 1] > affinity[0, 2] + 0.1
