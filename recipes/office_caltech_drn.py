@@ -12,8 +12,9 @@ EfficientNet-Lite0 makes of the images, computed once; `--fine_tune=EPOCHS` trai
 too, after the layers on it.
 
 All runs take the same number of steps. `STRENGTH`, widths and weight decay were chosen
-on folds of the 20 % training lists (`--validation` prints the mean accuracy of all four),
-one seed, where two percent are within what chance does; the other lists have the same.
+on folds of the 20 % training lists (`--validation` prints the mean accuracy of all
+four), one seed, where two percent are within what chance does; the other lists have the
+same.
 
     python recipes/office_caltech_drn.py                          # one run
     python recipes/office_caltech_drn.py --inputs=images          # from the images

@@ -67,6 +67,8 @@ class Branched(OwnNecks):
         - [Lu et al., 2017](https://arxiv.org/abs/1611.05377)
     """
 
+    optimizer: Any
+
     def __init__(
         self,
         trunk: Trunk,
@@ -192,7 +194,8 @@ class Branched(OwnNecks):
                 if self._is_own(at, task.name):
                     x = self.branches[at][number](x, training=training)
                 else:
-                    x = features[_key(stage, number)]
+                    # An export hands on what is read, and no more.
+                    x = features.get(_key(stage, number))
                 seen[stage] = x
             seen = self.through_neck(task.name, seen, training)
             outputs[task.name] = task.head(seen, training=training)
@@ -244,9 +247,8 @@ class Branched(OwnNecks):
         self._groups = after
         self._tracker.lock()
         if self.compiled:
-            optimizer: Any = self.optimizer
             self.optimizer = rebuilt_optimizer(
-                optimizer, self.trainable_variables, source_of
+                self.optimizer, self.trainable_variables, source_of
             )
             self._build_balancing()
             self.make_train_function(force=True)

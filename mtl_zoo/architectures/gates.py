@@ -13,6 +13,9 @@ from keras import ops
 def summary(x: Any) -> Any:
     """Return what a gate reads of a state: its mean over all but batch and channels.
 
+    Where there are positions, divided by its root mean square over the channels: of
+    pixels in 0..255, a gate would be shut for good after a few steps.
+
     Args:
         x: float `(batch, ..., channels)`.
 
@@ -30,7 +33,11 @@ def summary(x: Any) -> Any:
             f"the experts begin with `first`, behind the embeddings. Received: {x}"
         )
     axes = tuple(range(1, len(x.shape) - 1))
-    return ops.mean(x, axis=axes) if axes else x
+    if not axes:
+        return x
+    mean = ops.cast(ops.mean(x, axis=axes), "float32")
+    square = ops.mean(ops.square(mean), axis=-1, keepdims=True)
+    return ops.cast(mean * ops.rsqrt(square + 1e-6), x.dtype)
 
 
 @keras.saving.register_keras_serializable(package="mtl_zoo")

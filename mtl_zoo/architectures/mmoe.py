@@ -30,8 +30,8 @@ class MMoE(OwnNecks):
     `f_k(x) = sum_e g_k(x)_e f_e(x)` with `g_k` a softmax (Ma et al., 2018). The
     experts are copies of the trunk from the stage `first` on; what is in front is
     shared. The outputs of all their stages are mixed, and each task has a neck of its
-    own. What changes against the paper: gates have a bias, and read the mean
-    over all positions where there are any.
+    own. What changes against the paper: gates have a bias, and where there are
+    positions they read the mean over these, scaled to a mean square of 1.
 
     Args:
         trunk: The first expert, a `Trunk`.
@@ -123,6 +123,8 @@ class MMoE(OwnNecks):
             weights = self.gates[self.task_names.index(task.name)](features[GATE])
             seen = dict(shared)
             for name in self.experts[0].stages:
+                if f"0{BETWEEN}{name}" not in features:
+                    continue  # An export hands on what is read, and no more.
                 numbers = range(len(self.experts))
                 states = [features[f"{k}{BETWEEN}{name}"] for k in numbers]
                 seen[name] = mixed(weights, states)

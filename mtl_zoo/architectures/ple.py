@@ -83,8 +83,8 @@ class PLE(OwnNecks):
     the last a further gate mixes all experts to what the shared ones read next (Tang et
     al., 2020, who call a single level customized gate control, CGC). The experts are
     copies of the trunk's stages from `first` on; what is in front is shared. What
-    changes against the paper: gates have a bias, and read the mean over all positions
-    where there are any.
+    changes against the paper: gates have a bias, and where there are positions
+    they read the mean over these, scaled to a mean square of 1.
 
     Args:
         trunk: Its stages make the first shared expert of each level.
@@ -302,8 +302,12 @@ class PLE(OwnNecks):
 
 
 def _mixed(weights: Any, experts: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the mixture of each stage's outputs."""
-    return {name: mixed(weights, [one[name] for one in experts]) for name in experts[0]}
+    """Return the mixture of the outputs of each stage that all have.
+
+    An export hands on what of the shared experts is read, and no more.
+    """
+    names = [name for name in experts[0] if all(name in one for one in experts)]
+    return {name: mixed(weights, [one[name] for one in experts]) for name in names}
 
 
 def _starting(start: str, features: Mapping[str, Any]) -> dict[str, Any]:

@@ -145,7 +145,7 @@ class SeparateTowers(OnTrunk):
             tower = self.towers[self.task_names.index(task.name)]
             seen = {**given, **features_of(task.name, features)}
             rest = {n: s for n, s in tower.stages.items() if n not in encoded}
-            seen.update(run_stages(rest, seen[encoded[-1]], training))
+            seen.update(run_stages(rest, seen.get(encoded[-1]), training))
             if tower.neck is not None:
                 seen.update(tower.neck(seen, training=training))
             outputs[task.name] = task.head(seen, training=training)

@@ -64,6 +64,7 @@ def make(name: str, trunk, tasks, **kwargs) -> mtl.MultiTaskModel:
 
 ALL = tuple(SETTINGS)
 # Those in which several tasks depend on a variable.
+SEARCHED = ("AdaShare", "LearningToBranch")
 SEPARATE = ("Adapters", "SeparateTowers", "SoftSharing")
 SHARING = tuple(name for name in ALL if name not in SEPARATE)
 TRUNKS = ("mlp", "conv", "text")
@@ -130,7 +131,7 @@ def model(
     trunk, tasks, shape = parts(inputs)
     network = make(name, trunk, tasks, **kwargs)
     network.build(shape)
-    if name in ("AdaShare", "LearningToBranch"):
+    if name in SEARCHED:
         network.set_phase("search")
     kwargs = {"balancing": mtl.balancing.Equal(), **(compile_kwargs or {})}
     network.compile(optimizer or keras.optimizers.Adam(1e-2), **kwargs)

@@ -117,7 +117,8 @@ def test_round_trip(name, kind, tmp_path):
     assert type(again) is type(network)
     for task, raw in outputs_of(network, kind).items():
         np.testing.assert_array_equal(raw, outputs_of(again, kind)[task])
-    if kind == "mlp":
+    # What is drawn starts anew: Keras does not save the state of its generators.
+    if kind == "mlp" and name not in structures.SEARCHED:
         losses = [structures.train(each, kind)["loss"] for each in (network, again)]
         np.testing.assert_allclose(*losses, rtol=1e-5)
 
@@ -158,6 +159,10 @@ def test_step_with_xla_is_the_step_without(name):
             optimizer=keras.optimizers.SGD(0.1),
             compile_kwargs={"jit_compile": compiled},
         )
+        if name in structures.SEARCHED:
+            network.set_phase("all")  # XLA draws other numbers.
+        if name == "LearningToBranch":
+            pytest.skip("XLA draws other numbers, and there are draws in each phase.")
         structures.train(network)
         weights.append([np.asarray(v) for v in network.trainable_variables])
     for plain, compiled in zip(*weights, strict=True):
