@@ -24,7 +24,7 @@ same.
     python recipes/office_caltech_drn.py --validation --strength=0.01
     python recipes/office_caltech_drn.py --tiny                   # seconds, to try it
 
-Results, time and device: none yet.
+Results, time and device: recipes/results/office_caltech_drn_surf_20.json.
 """
 
 from __future__ import annotations

@@ -184,13 +184,13 @@ class MTAN(OwnNecks):
                 continue
             for row, task in enumerate(self.task_names):
                 mask = found.add(
-                    f"{task}/{stage}", "attention", column + 0.5, row + 1, task
+                    f"{task}/{stage}", "attention", column + 1, row + 1, task
                 )
                 found.read(name, mask)
                 if before[row]:
                     found.read(before[row], mask)
                 before[row] = mask
-        end = len(self.whole.stages) + 1.5
+        end = len(self.whole.stages) + 2
         for row, task in enumerate(self.task_names):
             head = found.add(f"head_{task}", task, end, row + 1, task)
             found.read(before[row], head)
