@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 from mtl_zoo.architectures.copies import run_stages
@@ -223,6 +224,8 @@ def _at_positions_of(state: Any, carried: Any) -> Any:
     """Return what is carried at the positions of a state of another size."""
     if len(state.shape) != len(carried.shape):
         return summary(carried)
-    if len(state.shape) != 4 or state.shape[1:3] == carried.shape[1:3] != (None, None):
+    if len(state.shape) != 4:
         return carried
-    return ops.image.resize(carried, ops.shape(state)[1:3], data_format="channels_last")
+    # keras.ops.image.resize takes no size that is known only when it runs.
+    resized = tf.image.resize(carried, tf.shape(state)[1:3])
+    return ops.cast(resized, carried.dtype)

@@ -183,7 +183,7 @@ def test_absent_task_moves_nothing(name):
         np.testing.assert_array_equal(before, variable.numpy())
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize("policy", ["mixed_float16"])
 @pytest.mark.parametrize("name", structures.ALL)
 def test_mixed_precision(name, policy):
     keras.config.set_dtype_policy(policy)
