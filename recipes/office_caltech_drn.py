@@ -94,7 +94,12 @@ def names(config: Config) -> tuple[str, ...]:
     return ("pooled",) if config.sharing == "pooled" else TASKS
 
 
-def build_model(config: Config, *, pixels: bool = False) -> mtl.MultiTaskModel:
+def build_model(config: Config) -> mtl.MultiTaskModel:
+    """The whole model, from what a user has."""
+    return network(config, pixels=config.inputs == "images")
+
+
+def network(config: Config, *, pixels: bool) -> mtl.MultiTaskModel:
     """A shared layer, and two more of each task, perhaps on an image trunk.
 
     Each domain alone, and all as one, have a plain L2 prior too.
@@ -239,7 +244,7 @@ def arrays(
 def fit(config: Config, split: str, fold: int = 0) -> mtl.MultiTaskModel:
     """Train on a split for a fixed number of steps."""
     keras.utils.set_random_seed(config.seed)
-    model = build_model(config)
+    model = network(config, pixels=False)
     epochs, steps = (1, 2) if config.tiny else (10, config.steps // 10)
     schedule = keras.optimizers.schedules.CosineDecay(
         config.learning_rate, epochs * steps
@@ -255,7 +260,7 @@ def with_images(
     small: mtl.MultiTaskModel, config: Config, split: str, fold: int = 0
 ) -> mtl.MultiTaskModel:
     """Put trained layers on the image trunk that they are for; perhaps fine-tune."""
-    full = build_model(config, pixels=True)
+    full = network(config, pixels=True)
     move(small, full)
     if config.fine_tune:
         images = arrays(split, config, fold, pixels=True)
