@@ -126,8 +126,9 @@ class CrossStitch(MixedTowers):
         ... ]
         >>> model = CrossStitch(mtl.trunks.mlp([8, 8]), tasks, stages=["layer_1"])
         >>> model.build((None, 3))
-        >>> model.unit("layer_1").weights_of_inputs.round(2).tolist()
-        [[0.9, 0.1], [0.1, 0.9]]
+        >>> print(model.unit("layer_1").weights_of_inputs)
+        [[0.9 0.1]
+         [0.1 0.9]]
 
     Reference:
         - [Misra et al., 2016](https://arxiv.org/abs/1604.03539)

@@ -58,7 +58,7 @@ class Sluice(MixedTowers):
         ... ]
         >>> model = Sluice(mtl.trunks.mlp([8, 8]), tasks)
         >>> model.build((None, 3))
-        >>> model.beta.shape, model.unit("layer_1").weights_of_inputs.shape
+        >>> tuple(model.beta.shape), model.unit("layer_1").weights_of_inputs.shape
         ((2, 2), (4, 4))
 
     Reference:

@@ -29,7 +29,7 @@ def task_affinity(difficult: np.ndarray, labelled: np.ndarray) -> np.ndarray:
 
     Example:
         >>> difficult = np.array([[1, 1], [0, 1], [0, 0], [1, 1]], bool)
-        >>> task_affinity(difficult, np.ones_like(difficult))[0, 1]
+        >>> float(task_affinity(difficult, np.ones_like(difficult))[0, 1])
         0.75
     """
     signs = np.where(labelled, np.where(difficult, 1.0, -1.0), 0.0)
