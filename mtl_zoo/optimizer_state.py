@@ -26,25 +26,23 @@ def rebuilt_optimizer(
     """
     config = keras.saving.serialize_keras_object(optimizer)
     made = keras.saving.deserialize_keras_object(config)
-    inner_old = getattr(optimizer, "inner_optimizer", optimizer)
-    if not inner_old.built:
+    old = getattr(optimizer, "inner_optimizer", optimizer)
+    if not old.built:
         return made
     made.build(variables)
-    pairs = [(inner_old, getattr(made, "inner_optimizer", made))]
-    if inner_old is not optimizer:
+    new = getattr(made, "inner_optimizer", made)
+    if old is not optimizer:
         # What scales the loss: no state of single variables.
-        for old, new in zip(_own(optimizer), _own(made), strict=True):
-            new.assign(old)
-    for old, new in pairs:
-        place = {id(v): i for i, v in enumerate(old._trainable_variables)}
-        for before, after in zip(_slots(old), _slots(new), strict=True):
-            for variable, slot in zip(new._trainable_variables, after, strict=True):
-                source = (
-                    variable if id(variable) in place else source_of.get(id(variable))
-                )
-                if source is not None and id(source) in place and slot is not None:
-                    slot.assign(before[place[id(source)]])
-        new.iterations.assign(old.iterations)
+        for before, after in zip(_own(optimizer), _own(made), strict=True):
+            after.assign(before)
+    place = {id(v): i for i, v in enumerate(old._trainable_variables)}
+    for before, after in zip(_slots(old), _slots(new), strict=True):
+        for variable, slot in zip(new._trainable_variables, after, strict=True):
+            known = id(variable) in place
+            source = variable if known else source_of.get(id(variable))
+            if slot is not None and id(source) in place:
+                slot.assign(before[place[id(source)]])
+    new.iterations.assign(old.iterations)
     return made
 
 

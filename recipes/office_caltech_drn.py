@@ -178,7 +178,7 @@ def pooled_features(config: Config) -> dict[tuple[str, str], np.ndarray]:
     path = Path(config.features)
     if not path.exists():
         stages = on_images(mtl.trunks.mlp([1])).stages
-        network = keras.Sequential(list(stages.values())[:-1])
+        frozen = keras.Sequential(list(stages.values())[:-1])
         found: dict[str, list] = {"domains": [], "names": [], "features": []}
         splits = [
             office_caltech.load(s, 20, 0, data(config)) for s in ("train", "test")
@@ -187,7 +187,7 @@ def pooled_features(config: Config) -> dict[tuple[str, str], np.ndarray]:
             pictures = office_caltech.images(domain, part.ids, IMAGE_SIZE, data(config))
             found["domains"] += [domain] * len(part.ids)
             found["names"] += part.ids
-            found["features"] += list(network.predict(pictures, 16, verbose=0))
+            found["features"] += list(frozen.predict(pictures, 16, verbose=0))
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f"partial-{path.name}")
         np.savez(partial, **found)

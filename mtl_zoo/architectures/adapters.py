@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from mtl_zoo.architectures.copies import copy_of
+from mtl_zoo.architectures.copies import copy_of, give_weights, run_on_each
 from mtl_zoo.architectures.on_trunk import BETWEEN, OwnFeatures
 from mtl_zoo.architectures.towers import check_stages
 from mtl_zoo.sharing import Sharing, middle
@@ -176,14 +176,11 @@ class Adapters(OwnFeatures):
         )
         made.build(self._input_shape)
         made.whole.set_weights(self.whole.get_weights())
-        for index in range(len(self.tasks)):
-            pairs = [
-                (self.tasks[index].head, made.tasks[index].head),
-                *zip(self.adapters[index], made.adapters[index], strict=True),
-                *zip(self.necks[index:][:1], made.necks[index:][:1], strict=True),
-            ]
-            for source, target in pairs:
-                target.set_weights(source.get_weights())
+        # The new task comes last, so that it is left out here.
+        for old, new in zip(self.adapters, made.adapters, strict=False):
+            give_weights(zip(old, new, strict=True))
+        give_weights(zip(self.heads, made.heads, strict=False))
+        give_weights(zip(self.necks, made.necks, strict=False))
         return made
 
     def encode(self, inputs: Any, training: bool | None = None) -> dict[str, Any]:
@@ -192,12 +189,7 @@ class Adapters(OwnFeatures):
         found = dict(inputs) if isinstance(inputs, Mapping) else {}
         states = [inputs for _ in self.tasks]
         for name, stage in self.whole.stages.items():
-            # Up to the first adapter all tasks have one state.
-            same = all(x is states[0] for x in states)
-            if same:
-                states = [stage(states[0], training=False)] * len(states)
-            else:
-                states = [stage(x, training=False) for x in states]
+            states = run_on_each(stage, states, training=False)
             if name in self.chosen:
                 at = self.chosen.index(name)
                 states = [
@@ -248,8 +240,7 @@ class Adapters(OwnFeatures):
         index = self.task_names.index(name)
         return [
             *(v for one in self.adapters[index] for v in one.trainable_variables),
-            *self.neck_variables(name),
-            *self.task(name).head.trainable_variables,
+            *super().task_variables(name),
         ]
 
     def get_config(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from mtl_zoo.architectures.copies import copy_of
+from mtl_zoo.architectures.copies import copy_of, give_weights, last_kernel, run_on_each
 from mtl_zoo.architectures.on_trunk import BETWEEN, OwnFeatures
 from mtl_zoo.architectures.search import Searched
 from mtl_zoo.architectures.selected_blocks import SelectedBlocks
@@ -116,10 +116,7 @@ class AdaShare(Searched, OwnFeatures):
         shares = self._shares(training)
         states = [inputs for _ in self.tasks]
         for name, stage in self.whole.stages.items():
-            if all(x is states[0] for x in states):
-                outputs = [stage(states[0], training=training)] * len(states)
-            else:
-                outputs = [stage(x, training=training) for x in states]
+            outputs = run_on_each(stage, states, training)
             if name in self.blocks:
                 at = self.blocks.index(name)
                 outputs = [
@@ -181,8 +178,7 @@ class AdaShare(Searched, OwnFeatures):
         ]
         pairs += zip(self.heads, made.heads, strict=True)
         pairs += zip(self.necks, made.necks, strict=True)
-        for source, target in pairs:
-            target.set_weights(source.get_weights())
+        give_weights(pairs)
         return made
 
     def sharing(self) -> Sharing:
@@ -210,17 +206,15 @@ class AdaShare(Searched, OwnFeatures):
 
     @property
     def shared_variables(self) -> list[keras.Variable]:
-        stages = self.whole.stages.values()
-        return [*(v for s in stages for v in s.trainable_variables), self.logits]
+        return [*self._of_stages(), self.logits]
 
     @property
     def last_shared_variables(self) -> list[keras.Variable]:
-        stages = list(self.whole.stages.values())
-        kernels = [v for s in stages for v in s.trainable_variables if len(v.shape) > 1]
-        return kernels[-1:]
+        return last_kernel(self._of_stages())
 
-    def task_variables(self, name: str) -> list[keras.Variable]:
-        return [*self.neck_variables(name), *self.task(name).head.trainable_variables]
+    def _of_stages(self) -> list[keras.Variable]:
+        stages = self.whole.stages.values()
+        return [v for stage in stages for v in stage.trainable_variables]
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -7,12 +7,12 @@ from typing import Any
 
 import keras
 
-from mtl_zoo.architectures.copies import copy_of, start_alike
+from mtl_zoo.architectures.copies import copy_of, last_kernel, start_alike
 from mtl_zoo.architectures.on_trunk import BETWEEN, OwnNecks
 from mtl_zoo.optimizer_state import rebuilt_optimizer
 from mtl_zoo.sharing import Sharing, middle
 from mtl_zoo.task import Task
-from mtl_zoo.trunks.trunk import Trunk
+from mtl_zoo.trunks.trunk import Trunk, freeze_batch_norm
 
 INPUTS = "inputs"
 
@@ -133,9 +133,7 @@ class Branched(OwnNecks):
     def _copy(self, stage: str, group: Sequence[str]) -> keras.layers.Layer:
         made = copy_of(self.whole.stages[stage], f"{stage}_{group[0]}")
         if self.whole.freeze_batch_norm:
-            for layer in made._flatten_layers():
-                if isinstance(layer, keras.layers.BatchNormalization):
-                    layer.trainable = False
+            freeze_batch_norm(made)
         return made
 
     def build(self, input_shape: Any) -> None:
@@ -287,8 +285,7 @@ class Branched(OwnNecks):
     def last_shared_variables(self) -> list[keras.Variable]:
         """The last kernel that all tasks share."""
         layers = self._branches_that(lambda at, group: len(group) == len(self.tasks))
-        kernels = [v for x in layers for v in x.trainable_variables if len(v.shape) > 1]
-        return kernels[-1:]
+        return last_kernel(v for layer in layers for v in layer.trainable_variables)
 
     def task_variables(self, name: str) -> list[keras.Variable]:
         layers = self._branches_that(
@@ -296,8 +293,7 @@ class Branched(OwnNecks):
         )
         return [
             *(v for layer in layers for v in layer.trainable_variables),
-            *self.neck_variables(name),
-            *self.task(name).head.trainable_variables,
+            *super().task_variables(name),
         ]
 
     def get_config(self) -> dict[str, Any]:

@@ -42,8 +42,41 @@ def start_alike(
     first: keras.layers.Layer, copies: Iterable[keras.layers.Layer]
 ) -> None:
     """Give copies the weights of the first."""
-    for copy in copies:
-        copy.set_weights(first.get_weights())
+    give_weights((first, copy) for copy in copies)
+
+
+def give_weights(
+    pairs: Iterable[tuple[keras.layers.Layer, keras.layers.Layer]],
+) -> None:
+    """Give the second of each pair the weights of the first."""
+    for source, target in pairs:
+        target.set_weights(source.get_weights())
+
+
+def run_on_each(stage: keras.layers.Layer, states: list, training: bool | None) -> list:
+    """Run a stage on the state of each task; once, as long as they have the same."""
+    if all(x is states[0] for x in states):
+        return [stage(states[0], training=training)] * len(states)
+    return [stage(x, training=training) for x in states]
+
+
+def last_kernel(variables: Iterable[keras.Variable]) -> list[keras.Variable]:
+    """Return the last variable of two or more dimensions, if there is one."""
+    return [v for v in variables if len(v.shape) >= 2][-1:]
+
+
+def run_bottom(
+    bottom: Trunk | None, inputs: Any, training: bool | None
+) -> tuple[dict[str, Any], Any]:
+    """Run the stages that all share; return their features, and what comes next.
+
+    Where the inputs are a mapping, that is in front of the features.
+    """
+    found = dict(inputs) if isinstance(inputs, Mapping) else {}
+    if bottom is None:
+        return found, inputs
+    own = run_stages(bottom.stages, inputs, training)
+    return {**found, **own}, own[list(own)[-1]]
 
 
 def split_at(

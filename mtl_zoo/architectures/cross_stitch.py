@@ -156,10 +156,6 @@ class CrossStitch(MixedTowers):
         ]
 
     @property
-    def mixed_stages(self) -> tuple[str, ...]:
-        return self.chosen
-
-    @property
     def mixing_variables(self) -> list[keras.Variable]:
         return [v for unit in self.units for v in unit.trainable_variables]
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from mtl_zoo.architectures.copies import check_trunk
 from mtl_zoo.model import MultiTaskModel
 from mtl_zoo.sharing import Sharing, middle
 from mtl_zoo.task import Task
@@ -49,11 +50,7 @@ class HardSharing(MultiTaskModel):
 
     def __init__(self, trunk: Trunk, tasks: Iterable[Task], **kwargs: Any) -> None:
         super().__init__(tasks, **kwargs)
-        if not isinstance(trunk, Trunk):
-            raise TypeError(
-                "`trunk` must be a mtl_zoo Trunk; make one with mtl_zoo.trunks. "
-                f"Received: {trunk!r} of type {type(trunk).__name__}"
-            )
+        check_trunk(trunk)
         self.trunk = trunk
 
     def prepare(self, inputs: Any) -> Any:

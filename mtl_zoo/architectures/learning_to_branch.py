@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from mtl_zoo.architectures.branched import Branched
-from mtl_zoo.architectures.copies import copy_of
+from mtl_zoo.architectures.copies import copy_of, give_weights
 from mtl_zoo.architectures.search import Searched
 from mtl_zoo.architectures.towers import MixedTowers
 from mtl_zoo.task import Task
@@ -77,7 +77,7 @@ class LearningToBranch(Searched, MixedTowers):
                 "Expected a trunk of two stages or more: there is nothing to choose "
                 f"between. Received: {self.stage_names}"
             )
-        self.blocks = self.stage_names[:-1]
+        self.chosen = self.blocks = self.stage_names[:-1]
         self.add_search(seed)
         count = len(self.tasks)
         self.logits = [
@@ -86,10 +86,6 @@ class LearningToBranch(Searched, MixedTowers):
             )
             for name in self.blocks
         ]
-
-    @property
-    def mixed_stages(self) -> tuple[str, ...]:
-        return self.blocks
 
     @property
     def mixing_variables(self) -> list[keras.Variable]:
@@ -164,6 +160,5 @@ class LearningToBranch(Searched, MixedTowers):
         pairs = list(zip(self.heads, made.heads, strict=True))
         necks = [tower.neck for tower in self.towers if tower.neck is not None]
         pairs += zip(necks, made.necks, strict=True)
-        for source, target in pairs:
-            target.set_weights(source.get_weights())
+        give_weights(pairs)
         return made

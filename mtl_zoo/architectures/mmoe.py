@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import keras
@@ -10,6 +10,7 @@ import keras
 from mtl_zoo.architectures.copies import (
     copy_of,
     part_of,
+    run_bottom,
     run_stages,
     split_at,
     start_alike,
@@ -100,11 +101,7 @@ class MMoE(OwnNecks):
 
     def encode(self, inputs: Any, training: bool | None = None) -> dict[str, Any]:
         """Return the shared features, and those of the experts."""
-        found = dict(inputs) if isinstance(inputs, Mapping) else {}
-        x = inputs
-        if self.bottom is not None:
-            found.update(run_stages(self.bottom.stages, x, training))
-            x = found[list(self.bottom.stages)[-1]]
+        found, x = run_bottom(self.bottom, inputs, training)
         found[GATE] = summary(x)
         for number, expert in enumerate(self.experts):
             own = run_stages(expert.stages, x, training)
@@ -173,8 +170,7 @@ class MMoE(OwnNecks):
         gate = self.gates[self.task_names.index(name)]
         return [
             *gate.trainable_variables,
-            *self.neck_variables(name),
-            *self.task(name).head.trainable_variables,
+            *super().task_variables(name),
         ]
 
     def get_config(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from mtl_zoo.architectures.copies import run_stages
+from mtl_zoo.architectures.copies import last_kernel, run_stages
 from mtl_zoo.architectures.gates import summary
 from mtl_zoo.architectures.on_trunk import OwnNecks
 from mtl_zoo.architectures.towers import check_stages
@@ -205,15 +205,13 @@ class MTAN(OwnNecks):
 
     @property
     def last_shared_variables(self) -> list[keras.Variable]:
-        kernels = [v for v in self.shared_variables if len(v.shape) >= 2]
-        return kernels[-1:]
+        return last_kernel(self.shared_variables)
 
     def task_variables(self, name: str) -> list[keras.Variable]:
         attentions = self.attentions[self.task_names.index(name)]
         return [
             *(v for one in attentions for v in one.trainable_variables),
-            *self.neck_variables(name),
-            *self.task(name).head.trainable_variables,
+            *super().task_variables(name),
         ]
 
     def get_config(self) -> dict[str, Any]:

@@ -88,10 +88,6 @@ class NDDR(MixedTowers):
         ]
 
     @property
-    def mixed_stages(self) -> tuple[str, ...]:
-        return self.chosen
-
-    @property
     def mixing_variables(self) -> list[keras.Variable]:
         return [one.kernel for each in self.reductions for one in each]
 

@@ -80,11 +80,11 @@ class OwnNecks(OnTrunk):
         neck = self.necks[self.task_names.index(task)]
         return {**features, **neck(features, training=training)}
 
-    def neck_variables(self, task: str) -> list[keras.Variable]:
-        """Return the trainable variables of a task's neck."""
-        if not self.necks:
-            return []
-        return self.necks[self.task_names.index(task)].trainable_variables
+    def task_variables(self, name: str) -> list[keras.Variable]:
+        """Those of the task's neck and head."""
+        neck = self.necks[self.task_names.index(name)] if self.necks else None
+        own = [] if neck is None else neck.trainable_variables
+        return [*own, *self.task(name).head.trainable_variables]
 
 
 class OwnFeatures(OwnNecks):

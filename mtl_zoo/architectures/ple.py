@@ -10,6 +10,7 @@ import keras
 from mtl_zoo.architectures.copies import (
     copy_of,
     part_of,
+    run_bottom,
     run_stages,
     split_at,
     start_alike,
@@ -175,11 +176,7 @@ class PLE(OwnNecks):
 
     def encode(self, inputs: Any, training: bool | None = None) -> dict[str, Any]:
         """Return the features in front of the last level, and its shared experts'."""
-        found = dict(inputs) if isinstance(inputs, Mapping) else {}
-        x = inputs
-        if self.bottom is not None:
-            found.update(run_stages(self.bottom.stages, x, training))
-            x = found[list(self.bottom.stages)[-1]]
+        found, x = run_bottom(self.bottom, inputs, training)
         states, common = [x for _ in self.tasks], x
         for level in self.levels[:-1]:
             shared = [run_stages(e.stages, common, training) for e in level.shared]
@@ -286,8 +283,7 @@ class PLE(OwnNecks):
         layers = self.levels[-1].own_layers(self.task_names.index(name))
         return [
             *(v for layer in layers for v in layer.trainable_variables),
-            *self.neck_variables(name),
-            *self.task(name).head.trainable_variables,
+            *super().task_variables(name),
         ]
 
     def get_config(self) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from mtl_zoo.architectures.copies import last_kernel
 from mtl_zoo.architectures.on_trunk import BETWEEN, OwnFeatures
 from mtl_zoo.sharing import Sharing
 from mtl_zoo.task import Task
@@ -122,11 +123,7 @@ class SelectedBlocks(OwnFeatures):
 
     @property
     def last_shared_variables(self) -> list[keras.Variable]:
-        kernels = [v for v in self.shared_variables if len(v.shape) >= 2]
-        return kernels[-1:]
-
-    def task_variables(self, name: str) -> list[keras.Variable]:
-        return [*self.neck_variables(name), *self.task(name).head.trainable_variables]
+        return last_kernel(self.shared_variables)
 
     def get_config(self) -> dict[str, Any]:
         skipped = {

@@ -109,10 +109,6 @@ class Sluice(MixedTowers):
             )
 
     @property
-    def mixed_stages(self) -> tuple[str, ...]:
-        return self.chosen
-
-    @property
     def mixing_variables(self) -> list[keras.Variable]:
         alphas = [v for unit in self.units for v in unit.trainable_variables]
         return [*alphas, self.beta] if self.reads_all else alphas

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from mtl_zoo.architectures.copies import copy_of, run_stages, start_alike
+from mtl_zoo.architectures.copies import copy_of, last_kernel, run_stages, start_alike
 from mtl_zoo.architectures.on_trunk import BETWEEN, OnTrunk, features_of
 from mtl_zoo.sharing import Sharing, middle
 from mtl_zoo.task import Task
@@ -196,14 +196,14 @@ class SeparateTowers(OnTrunk):
 class MixedTowers(SeparateTowers):
     """Towers that read each other, so that every task depends on every tower.
 
-    What lies behind the last mixing is a task's own. A subclass gives `mixed_stages`
-    and `mixing_variables`.
+    What lies behind the last mixing is a task's own. A subclass sets `chosen` and
+    gives `mixing_variables`.
+
+    Attributes:
+        chosen: Names of the stages behind which towers are mixed.
     """
 
-    @property
-    def mixed_stages(self) -> tuple[str, ...]:
-        """Names of the stages behind which towers are mixed."""
-        raise NotImplementedError
+    chosen: tuple[str, ...]
 
     @property
     def mixing_variables(self) -> list[keras.Variable]:
@@ -212,7 +212,7 @@ class MixedTowers(SeparateTowers):
 
     @property
     def encoded_stages(self) -> tuple[str, ...]:
-        last = self.stage_names.index(self.mixed_stages[-1])
+        last = self.stage_names.index(self.chosen[-1])
         return self.stage_names[: last + 1]
 
     @property
@@ -228,7 +228,7 @@ class MixedTowers(SeparateTowers):
         for tower in self.towers:
             stages = [tower.stages[name] for name in self.encoded_stages]
             weights = [v for stage in stages for v in stage.trainable_variables]
-            found += [v for v in weights if len(v.shape) >= 2][-1:]
+            found += last_kernel(weights)
         return found
 
     def task_variables(self, name: str) -> list[keras.Variable]:

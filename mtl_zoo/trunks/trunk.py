@@ -175,9 +175,14 @@ class Trunk(keras.layers.Layer):
         if not self.freeze_batch_norm:
             return
         for stage in self._stage_layers:
-            for layer in stage._flatten_layers():
-                if isinstance(layer, keras.layers.BatchNormalization):
-                    layer.trainable = False
+            freeze_batch_norm(stage)
+
+
+def freeze_batch_norm(layer: keras.layers.Layer) -> None:
+    """Freeze the batch normalisation in a layer, or that it is."""
+    for one in layer._flatten_layers():
+        if isinstance(one, keras.layers.BatchNormalization):
+            one.trainable = False
 
 
 def _build_or_infer(layer: keras.layers.Layer, x: Any) -> Any:
