@@ -4,17 +4,19 @@ Which digit is top left, which is bottom right? A small convolutional trunk is s
 every way of `STRUCTURES`, from hard sharing to cross-stitch networks (Misra et al.,
 2016) and mixtures of experts. `--compare` also trains each task alone, with the same
 trunk, pairs, steps and learning rate. Towers and experts are copies of the whole trunk
-or its upper part: parameters and time are in the results, and are not the same.
+or its upper part, which take parameters and time; with `--same_parameters` each has as
+many filters as fit into what hard sharing has.
 
 Structures that search first do so for `search_epochs` more; then the model that was
 decided for trains like the others. Settings were chosen on validation for hard sharing;
 structures have their own defaults, and none was tuned.
 
-    python recipes/multi_mnist_structures.py                        # hard sharing
-    python recipes/multi_mnist_structures.py --structure=mmoe       # of STRUCTURES
-    python recipes/multi_mnist_structures.py --single_task=left     # a baseline
-    python recipes/multi_mnist_structures.py --compare --seeds=0,1,2    # metrics.json
-    python recipes/multi_mnist_structures.py --tiny                 # seconds, to try it
+    python recipes/multi_mnist_architectures.py                        # hard sharing
+    python recipes/multi_mnist_architectures.py --structure=mmoe       # of STRUCTURES
+    python recipes/multi_mnist_architectures.py --single_task=left     # a baseline
+    python recipes/multi_mnist_architectures.py --compare --seeds=0,1,2    # metrics.json
+    python recipes/multi_mnist_architectures.py --compare --same_parameters
+    python recipes/multi_mnist_architectures.py --tiny                 # seconds, to try it
 
 Results, time and device: none yet.
 """
@@ -60,11 +62,12 @@ STRUCTURES: dict[str, Callable[..., Any]] = {
 class Config:
     """Settings; each is a flag of the same name."""
 
-    workdir: str = "runs/multi_mnist_structures"
+    workdir: str = "runs/multi_mnist_architectures"
     data_dir: str = ""  # where the archive is; empty: the folder in MTL_ZOO_DATA
     single_task: str = ""  # "left" or "right" trains that task alone
     structure: str = "hard_sharing"  # one of STRUCTURES; --compare takes them all
     filters: int = 12  # of each convolution
+    same_parameters: bool = False  # fewer filters, as many as hard sharing pays for
     units: int = 16  # of the dense layer, the last stage
     epochs: int = 6  # the learning rate rises in the first, then falls as a cosine
     search_epochs: int = 3  # before them, for structures that search
@@ -116,6 +119,17 @@ def build_model(config: Config) -> mtl.MultiTaskModel:
         if config.single_task in ("", name)
     ]
     structure = "hard_sharing" if config.single_task else config.structure
+    model = _built(structure, tasks, config)
+    if not config.same_parameters or structure == "hard_sharing":
+        return model
+    budget = _built("hard_sharing", tasks, config).count_params()
+    while model.count_params() > budget:
+        config = replace(config, filters=config.filters - 2)
+        model = _built(structure, tasks, config)
+    return model
+
+
+def _built(structure: str, tasks: list[mtl.Task], config: Config) -> mtl.MultiTaskModel:
     model = STRUCTURES[structure](build_trunk(config), tasks)
     size = multi_mnist.IMAGE_SIZE
     model.build((None, size, size, 1))
@@ -195,7 +209,7 @@ def run(config: Config) -> dict[str, Any]:
         replace(config, compare=False, structure="hard_sharing"),
         TASKS,
         config.seeds,
-        recipe="multi_mnist_structures",
+        recipe="multi_mnist_architectures",
         split="test",
         example=np.zeros((1, size, size, 1), "float32"),
         variants={
