@@ -50,8 +50,10 @@ TASKS = office_caltech.DOMAINS
 WAYS = ("related", "pooled", "hard", "l2", "trace_norm")
 STRENGTH = {
     "surf": dict(zip(WAYS, (1e-3, 1e-5, 0.0, 1e-4, 1e-3), strict=True)),
-    "images": dict(zip(WAYS, (3e-5, 1e-5, 0.0, 1e-4, 1e-3), strict=True)),
+    "images": dict(zip(WAYS, (1e-3, 1e-5, 0.0, 1e-4, 1e-3), strict=True)),
 }
+
+EPSILON = {"surf": 0.05, "images": 0.2}  # share of the identity between the tasks
 
 # Of the covariances of features, classes and tasks.
 KINDS = {
@@ -83,7 +85,7 @@ class Config:
     dropout: float = 0.5
     strength: float = -1.0  # of the prior; below 0: that of STRENGTH
     relations: str = "tasks"  # or "all": of features and classes, too
-    epsilon: float = 0.05  # share of the identity in the covariance of the tasks
+    epsilon: float = -1.0  # of the covariance of the tasks; below 0: that of EPSILON
     update_every: int = 20  # steps between updates of the covariances
     steps: int = 400
     batch_size: int = 32
@@ -121,9 +123,10 @@ def network(config: Config, *, pixels: bool) -> mtl.MultiTaskModel:
         if given not in known:
             raise ValueError(f"Expected one of {known}. Received: {given!r}")
     plain = mtl.priors.TensorNormal(kinds=("identity",) * 3)
+    epsilon = EPSILON[config.inputs] if config.epsilon < 0 else config.epsilon
     priors = {
         "related": mtl.priors.TensorNormal(
-            KINDS[config.relations], epsilon=(0.5, 0.5, config.epsilon)
+            KINDS[config.relations], epsilon=(0.5, 0.5, epsilon)
         ),
         "trace_norm": mtl.priors.TraceNorm(),
     }
