@@ -207,7 +207,7 @@ RELEASES: dict[str, Release | TextRelease] = {
             f"code is Apache-2.0. {WEIGHTS}",
             limits=(
                 "Ten classes: anything else is called one of them.",
-                "Trained on 505 images.",
+                "Trained on 300 images.",
                 "The images of the reflex camera and the webcam show the same things "
                 "in one office: their figures flatter.",
             ),

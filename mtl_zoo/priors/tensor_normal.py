@@ -168,7 +168,10 @@ class TensorNormal(Prior):
             raise ValueError(f"`kinds` must be among {KINDS}. Received: {unknown}")
         if rank < 1:
             raise ValueError(f"`rank` must be at least 1. Received: rank={rank}")
-        shares = (epsilon,) if isinstance(epsilon, (int, float)) else tuple(epsilon)
+        self.epsilon: float | tuple[float, ...] = (
+            tuple(epsilon) if isinstance(epsilon, Sequence) else epsilon
+        )
+        shares = self.epsilon if isinstance(self.epsilon, tuple) else (self.epsilon,)
         if not all(0 <= share < 1 for share in shares):
             raise ValueError(
                 f"`epsilon` must be at least 0 and below 1. Received: epsilon={epsilon}"
@@ -178,7 +181,6 @@ class TensorNormal(Prior):
                 f"`variance` must be positive or None. Received: variance={variance}"
             )
         self.rank = rank
-        self.epsilon = shares[0] if len(shares) == 1 else shares
         self.start_variance = variance
         self.learn_variance = learn_variance
 
@@ -192,8 +194,11 @@ class TensorNormal(Prior):
                 f"Expected weights of {len(kinds)} modes, one for each of {kinds}. "
                 f"Received: shape {tuple(input_shape)}"
             )
-        several = not isinstance(self.epsilon, (int, float))
-        self.shares = self.epsilon if several else (self.epsilon,) * len(kinds)
+        self.shares = (
+            self.epsilon
+            if isinstance(self.epsilon, tuple)
+            else (self.epsilon,) * len(kinds)
+        )
         if len(self.shares) != len(kinds):
             raise ValueError(
                 f"Expected one `epsilon`, or {len(kinds)}: one for each mode. "
@@ -238,7 +243,7 @@ class TensorNormal(Prior):
     def of_inputs(self, name: str) -> Prior:
         kinds = ("low_rank" if self.kinds is None else self.kinds[0], "identity")
         config = self.get_config()
-        if not isinstance(self.epsilon, (int, float)):
+        if isinstance(self.epsilon, tuple):
             config["epsilon"] = (self.epsilon[0], 0.0)
         return type(self).from_config({**config, "kinds": kinds, "name": name})
 
