@@ -23,6 +23,7 @@ at 0 under the learned prior and equal elsewhere, each the better one on validat
     python recipes/office_caltech_drn.py --single_task=webcam     # a baseline
     python recipes/office_caltech_drn.py --compare --percent=5 --seeds=0,1,2,3,4
     python recipes/office_caltech_drn.py --validation --strength=0.01
+    python recipes/office_caltech_drn.py --sweep                  # strength, interval
     python recipes/office_caltech_drn.py --tiny                   # seconds, to try it
 
 Results, time and device: recipes/results/office_caltech_drn_surf_20.json.
@@ -54,6 +55,10 @@ STRENGTH = {
 }
 
 EPSILON = {"surf": 0.05, "images": 0.2}  # share of the identity between the tasks
+
+# What --sweep tries.
+STRENGTHS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
+INTERVALS = (5, 20, 80)
 
 # Of the covariances of features, classes and tasks.
 KINDS = {
@@ -92,6 +97,7 @@ class Config:
     learning_rate: float = 1e-3
     seed: int = 0
     validation: bool = False  # folds of the training lists, instead of the test
+    sweep: bool = False  # that for STRENGTHS and INTERVALS
     tiny: bool = False  # two steps
     compare: bool = False  # all ways and each domain alone, for every seed of `seeds`
     seeds: tuple[int, ...] = (0,)
@@ -381,8 +387,21 @@ def validate(config: Config) -> dict[str, Any]:
     return {"validation": {"accuracy": statistics.mean(found), "folds": found}}
 
 
+def sweep(config: Config) -> dict[str, Any]:
+    """Return the mean accuracy over the folds by strength of the prior and interval."""
+    found: dict[str, dict[str, float]] = {}
+    for strength in STRENGTHS:
+        for every in INTERVALS:
+            one = replace(config, strength=strength, update_every=every)
+            accuracies = validate(one)["validation"]["accuracy"]
+            found.setdefault(str(strength), {})[str(every)] = accuracies
+    return {"validation": found}
+
+
 def run(config: Config) -> dict[str, Any]:
     """One run, or the comparison of all ways with the single-task baselines."""
+    if config.sweep:
+        return sweep(config)
     if config.validation:
         return validate(config)
     if not config.compare:

@@ -118,9 +118,10 @@ def main(
     """Run a recipe from the command line and exit.
 
     `--help` prints the docstring of the recipe and its flags. What `run` returns is
-    printed: the metrics of a study as a table, anything else as JSON. A run that read a
-    test split leaves `test_metrics.json` in its folder, which also tells how it was
-    made. Exit codes: 0 done, 1 failed, 2 wrong usage.
+    printed: the metrics of a study as a table, anything else as JSON. What it has under
+    `"test"`, or else `"validation"`, is kept in the folder of the run with how it was
+    made, in `test_metrics.json` or `validation_metrics.json`. Exit codes: 0 done, 1
+    failed, 2 wrong usage.
 
     Args:
         run: Takes a `config`, returns the metrics.
@@ -140,15 +141,20 @@ def main(
         print(f"All figures: {settings.workdir}/metrics.json")
     elif result is not None:
         print(json.dumps(result, indent=1, default=float))
-    if isinstance(result, dict) and "test" in result:
+    splits = [name for name in ("test", "validation") if name in (result or ())]
+    if isinstance(result, dict) and splits:
+        found = result[splits[0]]
         metrics = {
             **report.origin(Path(inspect.getfile(run)).stem, arguments),
             "wall_time_s": time.perf_counter() - start,
-            "split": "test",
+            "split": splits[0],
             "seeds": [settings.seed],
-            "results": report.spread_of_results([result["test"]]),
+            "results": (
+                report.spread_of_results([found]) if splits[0] == "test" else found
+            ),
         }
-        report.write_json(metrics, Path(settings.workdir) / "test_metrics.json")
+        path = Path(settings.workdir) / f"{splits[0]}_metrics.json"
+        report.write_json(metrics, path)
     sys.exit(0)
 
 

@@ -177,6 +177,14 @@ def test_main_keeps_what_a_run_found_on_the_test_split(tmp_path, capsys):
     assert found["seeds"] == [3] and 0 <= found["wall_time_s"] < 60
     assert found["versions"] and found["device"] and "commit" in found
 
+    def validate(config):
+        return {"validation": {"rates": [config.seed]}}
+
+    with pytest.raises(SystemExit):
+        flags.main(validate, Config, ["--seed=3"])
+    found = json.loads((tmp_path / "validation_metrics.json").read_text())
+    assert found["results"] == {"rates": [3]} and found["split"] == "validation"
+
 
 def test_main_prints_a_study_as_a_table(capsys):
     @dataclasses.dataclass(frozen=True)
