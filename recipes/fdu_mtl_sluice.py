@@ -27,8 +27,11 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import math
 import statistics
+from collections import Counter
 from dataclasses import dataclass, replace
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +43,7 @@ import mtl_zoo as mtl
 from mtl_zoo import architectures, evaluation, training
 from mtl_zoo.data import fdu_mtl, stream
 
-TASKS = fdu_mtl.DOMAINS
+TASKS = tuple(domain.lower() for domain in fdu_mtl.DOMAINS)
 WAYS = ("sluice", "hard_sharing", "pooled")
 LAYERS = ("layer_1", "layer_2")
 
@@ -110,27 +113,32 @@ def build_model(config: Config) -> mtl.MultiTaskModel:
 
 @dataclass(frozen=True)
 class Reviews:
-    """Texts, their labels, and the numbers of their domains."""
+    """Reviews: the numbers of their terms and what these count, label and domain."""
 
-    texts: np.ndarray
+    terms: tf.RaggedTensor
+    counts: tf.RaggedTensor
     labels: np.ndarray
     domains: np.ndarray
 
 
+def terms_of(text: bytes) -> Counter[str]:
+    """How often words and pairs of words are in a tokenised text."""
+    words = text.decode("utf-8").lower().split()
+    return Counter(chain(words, map(" ".join, pairwise(words))))
+
+
 @functools.cache
-def load(split: str, data_dir: str) -> Reviews:
-    """The reviews of "train", "validation", "test", or "test_with_leaked"."""
+def rows(split: str, data_dir: str) -> list[dict[str, Any]]:
+    """The examples of "train", "validation", "test", or "test_with_leaked"."""
     archive = "test" if split.startswith("test") else "train"
-    rows = list(fdu_mtl.load(archive, data_dir or None).as_numpy_iterator())
-    if archive == "train":
-        rows = [r for r in rows if held_out(r["text"]) == (split == "validation")]
-    elif split == "test":
-        rows = [row for row in rows if not row["leaked"]]
-    return Reviews(
-        np.array([row["text"] for row in rows], object),
-        np.array([row["label"] for row in rows], "int32"),
-        np.array([row["domain"] for row in rows], "int32"),
-    )
+    data = fdu_mtl.load(archive, data_dir or None).as_numpy_iterator()
+    kept = {
+        "train": lambda row: not held_out(row["text"]),
+        "validation": lambda row: held_out(row["text"]),
+        "test": lambda row: not row["leaked"],
+        "test_with_leaked": lambda row: True,
+    }[split]
+    return [row for row in data if kept(row)]
 
 
 def held_out(text: bytes) -> bool:
@@ -139,47 +147,72 @@ def held_out(text: bytes) -> bool:
 
 
 @functools.cache
-def counter(terms: int, data_dir: str) -> keras.layers.TextVectorization:
-    """Counts words and pairs of words, weighted by how rare they are in training."""
-    layer = keras.layers.TextVectorization(
-        max_tokens=terms,
-        standardize="lower",
-        split="whitespace",
-        ngrams=2,
-        output_mode="tf_idf",
-        pad_to_max_tokens=True,
+def rarities(terms: int, data_dir: str) -> dict[str, float]:
+    """The terms that most training texts have, and the weight of each (IDF)."""
+    texts = [row["text"] for row in rows("train", data_dir)]
+    found = Counter(chain.from_iterable(terms_of(text) for text in texts))
+    return {
+        term: 1 + math.log(len(texts) / number)
+        for term, number in found.most_common(terms)
+    }
+
+
+@functools.cache
+def load(split: str, terms: int, data_dir: str) -> Reviews:
+    """The reviews of a split, see `rows`, as TF-IDF vectors of length 1."""
+    weights = rarities(terms, data_dir)
+    numbers = {term: number for number, term in enumerate(weights)}
+    found: list[np.ndarray] = []
+    counts: list[np.ndarray] = []
+    for row in rows(split, data_dir):
+        known = {t: n for t, n in terms_of(row["text"]).items() if t in weights}
+        vector = np.array([(1 + math.log(n)) * weights[t] for t, n in known.items()])
+        counts.append(vector / max(np.linalg.norm(vector), 1e-9))
+        found.append(np.array([numbers[term] for term in known], int))
+    lengths = [len(one) for one in found]
+    return Reviews(
+        tf.RaggedTensor.from_row_lengths(np.concatenate(found), lengths),
+        tf.RaggedTensor.from_row_lengths(
+            np.concatenate(counts).astype("float32"), lengths
+        ),
+        np.array([row["label"] for row in rows(split, data_dir)], "int32"),
+        np.array([row["domain"] for row in rows(split, data_dir)], "int32"),
     )
-    texts = load("train", data_dir).texts
-    layer.adapt(tf.data.Dataset.from_tensor_slices(texts).batch(512))
-    return layer
 
 
 def reviews_of(split: str, config: Config, domain: str = "") -> Reviews:
-    """The reviews that a run reads of a split."""
-    found = load(split, config.data_dir)
+    """The reviews that a run reads of a split, of all domains or of one."""
+    found = load(split, config.terms, config.data_dir)
     wanted = np.ones(len(found.labels), bool)
     if domain:
         wanted = found.domains == TASKS.index(domain)
     if config.tiny:
         wanted &= np.arange(len(wanted)) % 10 == 0
-    return Reviews(found.texts[wanted], found.labels[wanted], found.domains[wanted])
+    return Reviews(
+        tf.ragged.boolean_mask(found.terms, wanted),
+        tf.ragged.boolean_mask(found.counts, wanted),
+        found.labels[wanted],
+        found.domains[wanted],
+    )
 
 
 def as_batches(reviews: Reviews, indices: tf.data.Dataset, config: Config) -> Any:
     """Batches of the reviews at batches of indices, labelled for their tasks."""
-    tasks, count = names(config), counter(config.terms, config.data_dir)
-    texts = tf.constant(reviews.texts)
+    tasks = names(config)
     labels, domains = tf.constant(reviews.labels), tf.constant(reviews.domains)
 
-    def batch(rows: tf.Tensor) -> tuple:
-        counts = count(tf.gather(texts, rows))
-        inputs = keras.ops.normalize(keras.ops.log1p(counts))
-        weights = tf.ones((tf.shape(rows)[0], 1))
+    def batch(chosen: tf.Tensor) -> tuple:
+        size = tf.size(chosen, tf.int64)
+        terms = tf.gather(reviews.terms, chosen)
+        places = tf.stack([terms.value_rowids(), terms.flat_values], axis=1)
+        counts = tf.gather(reviews.counts, chosen).flat_values
+        inputs = tf.scatter_nd(places, counts, tf.stack([size, config.terms]))
+        weights = tf.ones(tf.stack([size, 1]))
         if len(tasks) > 1:
-            weights = tf.one_hot(tf.gather(domains, rows), len(tasks))
+            weights = tf.one_hot(tf.gather(domains, chosen), len(tasks))
         return (
             inputs,
-            dict.fromkeys(tasks, tf.gather(labels, rows)),
+            dict.fromkeys(tasks, tf.gather(labels, chosen)),
             dict(zip(tasks, tf.unstack(weights, axis=1), strict=True)),
         )
 
@@ -189,8 +222,8 @@ def as_batches(reviews: Reviews, indices: tf.data.Dataset, config: Config) -> An
 def one_pass(split: str, config: Config, domain: str = "") -> Any:
     """All reviews of a split, of all domains or of one."""
     reviews = reviews_of(split, config, domain)
-    rows = tf.data.Dataset.range(len(reviews.labels)).batch(128)
-    return as_batches(reviews, rows, config)
+    indices = tf.data.Dataset.range(len(reviews.labels)).batch(128)
+    return as_batches(reviews, indices, config)
 
 
 def train(config: Config) -> dict[str, Any]:
@@ -199,7 +232,7 @@ def train(config: Config) -> dict[str, Any]:
     model = build_model(config)
     reviews = reviews_of("train", config, config.single_task)
     size = config.batch_size * (1 if config.single_task else len(TASKS))
-    rows = stream.training_stream(len(reviews.labels), config.seed)
+    indices = stream.training_stream(len(reviews.labels), config.seed)
     epochs = 2 if config.tiny else config.epochs
     steps = len(reviews.labels) // size
     schedule = keras.optimizers.schedules.CosineDecay(
@@ -208,7 +241,7 @@ def train(config: Config) -> dict[str, Any]:
     model.compile(keras.optimizers.AdamW(schedule, weight_decay=config.weight_decay))
     training.fit(
         model,
-        as_batches(reviews, rows.map(lambda row, _: row).batch(size), config),
+        as_batches(reviews, indices.map(lambda row, _: row).batch(size), config),
         one_pass("validation", config, config.single_task),
         epochs=epochs,
         steps_per_epoch=steps,

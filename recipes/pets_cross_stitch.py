@@ -103,6 +103,7 @@ def build_model(config: Config) -> mtl.MultiTaskModel:
         [keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
     )
     tasks = [t for t in (det, seg, breed) if config.single_task in ("", t.name)]
+    # A pyramid in every tower, for `start_from`; nothing reads that of breed.
     trunk = mtl.trunks.efficientnet_lite0(
         neck=mtl.trunks.FeaturePyramid(64), freeze_batch_norm=True
     )

@@ -277,14 +277,14 @@ def test_fdu_mtl_sluice_has_clean_splits(real_data):
     folder = str(real_data("fdu_mtl"))
     recipe = load("fdu_mtl_sluice")
     sizes = {
-        split: len(recipe.load(split, folder).labels)
+        split: len(recipe.rows(split, folder))
         for split in ("train", "validation", "test", "test_with_leaked")
     }
     assert sizes["train"] + sizes["validation"] == 25_380
     assert (sizes["test"], sizes["test_with_leaked"]) == (5_841, 6_400)
-    seen = set(recipe.load("train", folder).texts)
-    assert not seen & set(recipe.load("validation", folder).texts)
-    assert not seen & set(recipe.load("test", folder).texts)
+    seen = {row["text"] for row in recipe.rows("train", folder)}
+    for split in ("validation", "test"):
+        assert not seen & {row["text"] for row in recipe.rows(split, folder)}
 
 
 def test_multi_mnist_trains_and_is_measured(real_data):
