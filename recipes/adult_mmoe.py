@@ -17,7 +17,7 @@ same for all.
     python recipes/adult_mmoe.py --compare --seeds=0,1,2    # all of them, metrics.json
     python recipes/adult_mmoe.py --tiny                     # seconds, to try it
 
-Results, time and device: none yet.
+Results, time and device: recipes/results/adult_mmoe.json.
 """
 
 from __future__ import annotations

@@ -70,5 +70,5 @@ def test_rows_are_permuted_anew_each_epoch_and_continue_from_a_checkpoint(tmp_pa
 
 
 def test_no_batch_is_larger_than_the_rows():
-    with pytest.raises(ValueError, match="1 to 10 rows.*batch_size=11"):
+    with pytest.raises(ValueError, match=r"1 to 10 rows.*batch_size=11"):
         stream.row_batches(np.arange(10), 11, seed=0)
