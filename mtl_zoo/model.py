@@ -403,7 +403,7 @@ class MultiTaskModel(keras.Model):
         if self.diagnostics:
             logs["conflict"] = self.balancing_statistics.result()
         if getattr(self.balancing, "solver", False):
-            logs["unsolved"] = self.balancing.unsolved.value
+            logs["unsolved"] = ops.convert_to_tensor(self.balancing.unsolved)
         return logs
 
     def test_step(self, data: Any) -> dict[str, Any]:
