@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FILES = (
     "README.md",
     "recipes/README.md",
+    "docs/architectures.md",
     "docs/balancing.md",
     "docs/relations.md",
     "docs/serving.md",
