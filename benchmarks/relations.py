@@ -41,8 +41,8 @@ KINDS: dict[str, Callable[[], tuple[Prior, float]]] = {
     "control": lambda: (Normal(), 0.0),
     "normal": lambda: (Normal(), 1e-3),
     "trace_norm": lambda: (TraceNorm(), 1e-3),
-    "tensor_normal": lambda: (TensorNormal(), 1e-3),
-    "tensor_normal_full": lambda: (TensorNormal(kinds=("full",) * 3), 1e-3),
+    "tensor_normal": lambda: (TensorNormal(epsilon=0.5), 1e-5),
+    "tensor_normal_full": lambda: (TensorNormal(("full",) * 3, epsilon=0.5), 1e-5),
 }
 
 
@@ -104,6 +104,7 @@ def main(argv: list[str]) -> None:
     result = {
         "command": f"python benchmarks/relations.py --rounds={ROUNDS.value} "
         f"--update_every={EVERY.value}",
+        "commit": report.commit(),
         "versions": report.versions(),
         "device": report.device(),
         "steps": {

@@ -185,6 +185,24 @@ def balancing_cost() -> str:
     )
 
 
+def balancing_again() -> str:
+    """What was measured after the rest: ratios of a later run alone."""
+    by_tasks = read("balancing_again")["tasks"]
+    rows = []
+    for kind in next(iter(by_tasks.values()))["steps"]:
+        if kind != "plain":
+            name, _, other = kind.partition(" ")
+            title = "plain Keras again (A/A)" if kind == "control" else f"`{name}`"
+            ratios = [one["steps"][kind]["ratio"] for one in by_tasks.values()]
+            rows.append(
+                [
+                    f"{title}, {other}" if other else title,
+                    *(f"{ratio:.2f}" for ratio in ratios),
+                ]
+            )
+    return table(["Method", *(f"T = {count}" for count in by_tasks)], rows)
+
+
 def balancing_solvers() -> str:
     """Milliseconds of the solvers, and peak memory."""
     by_tasks = read("balancing_solvers")["milliseconds"]
@@ -343,6 +361,7 @@ def architectures_cost() -> str:
 
 TABLES = {
     "architectures_cost": architectures_cost,
+    "balancing_again": balancing_again,
     "balancing_cost": balancing_cost,
     "balancing_levels": balancing_levels,
     "balancing_peers": balancing_peers,

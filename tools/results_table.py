@@ -105,7 +105,7 @@ PUBLISHED = (
 )
 
 
-HALF_TIME = "recipes/results/runs/sst2_conll2003_half_time.json"
+HALF_TIME = "recipes/results/one_run/sst2_conll2003_half_time.json"
 
 
 def published() -> str:
@@ -152,7 +152,7 @@ def drn_sweep() -> str:
     """Return accuracy on validation by strength and update interval of the prior."""
     made: list[list[str]] = []
     intervals: list[str] = []
-    for path in sorted(ROOT.glob("recipes/results/runs/office_caltech_drn_sweep_*")):
+    for path in sorted(ROOT.glob("recipes/results/one_run/office_caltech_drn_sweep_*")):
         inputs = path.stem.rsplit("_", 1)[1]
         found = json.loads(path.read_text(encoding="utf-8"))["results"]
         for strength, by_interval in found.items():
