@@ -7,7 +7,7 @@ Takes the multi-task model of the first seed and `metrics.json` from `runs/RECIP
 golden input is a photograph that scikit-image ships, or sentences made up here, never
 the data; so is the picture of the pets. The picture of the nuclei shows predictions on
 two images of the test split, which are in the public domain (CC0); that of the
-relations how alike the model found its tasks.
+relations also how alike the model found its tasks.
 """
 
 from __future__ import annotations
@@ -190,6 +190,7 @@ RELEASES: dict[str, Release | TextRelease] = {
     "office_caltech_drn": Release(
         name="office-efficientnet_lite0-drn",
         photo=skimage.data.coffee,
+        pictures=lambda: [skimage.data.coffee()],
         of_model=relations,
         preprocessing={"kind": "resize", "size": 224},
         card=Card(

@@ -24,7 +24,9 @@ ROOT = Path(__file__).resolve().parents[1]
 FILES = (
     "README.md",
     "recipes/README.md",
+    "docs/architectures.md",
     "docs/balancing.md",
+    "docs/relations.md",
     "docs/serving.md",
     "docs/texts.md",
     "docs/xla.md",
@@ -146,6 +148,20 @@ def published() -> str:
     return table(head, [*rows, *map(list, PUBLISHED)])
 
 
+def drn_sweep() -> str:
+    """Return accuracy on validation by strength and update interval of the prior."""
+    made = []
+    for inputs in ("surf", "images"):
+        path = ROOT / f"recipes/results/runs/office_caltech_drn_sweep_{inputs}.json"
+        found = json.loads(path.read_text(encoding="utf-8"))["results"]
+        for strength, by_interval in found.items():
+            figures = [f"{value:.3f}" for value in by_interval.values()]
+            made.append([inputs, strength, *figures])
+    intervals = list(by_interval)
+    head = ["Inputs", "Strength", *(f"every {steps} steps" for steps in intervals)]
+    return table(head, made)
+
+
 def variants() -> str:
     """Return a table of every study that trains all tasks in more than one way."""
     made = []
@@ -160,6 +176,7 @@ def variants() -> str:
 TABLES = {
     "results": results,
     "published": published,
+    "drn_sweep": drn_sweep,
     "variants": variants,
     **BENCHMARKS,
 }

@@ -71,6 +71,9 @@ class CrossStitchUnit(keras.layers.Layer):
     def call(self, states: list) -> list:
         start = ops.cast(ops.expand_dims(self.start, -1), self.compute_dtype)
         weights = start + self.rate * ops.cast(self.change, self.compute_dtype)
+        if not self.per_channel:  # one product, however many states there are
+            mixed = ops.tensordot(weights[..., 0], ops.stack(states), axes=1)
+            return ops.unstack(mixed, len(states))
         return [
             sum(weights[i, j] * state for j, state in enumerate(states))
             for i in range(len(states))

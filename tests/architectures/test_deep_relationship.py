@@ -137,9 +137,9 @@ def test_the_prior_is_in_the_update_of_every_balancing_method(name):
     made = []
     for strength in (0.0, 0.2):
         method = methods.of(name, names=NAMES)
-        network = model(
-            strength=strength, update_every=100, compile_kwargs={"balancing": method}
-        )
+        # Tracing takes most of the time of a single step.
+        kwargs = {"balancing": method, "run_eagerly": True}
+        network = model(strength=strength, update_every=100, compile_kwargs=kwargs)
         before = kernels(network)
         x, labels = arrays(8)
         network.train_on_batch(x, labels)

@@ -210,6 +210,83 @@ def test_pets_train_and_are_measured(real_data):
     assert alone.task_names == ("breed",) and alone.trunk.neck is None
 
 
+def test_nuclei_mtan_trains_and_is_measured(real_data):
+    folder = real_data("dsb2018_nuclei")
+    recipe = load("nuclei_mtan")
+    config = recipe.Config(tiny=True, data_dir=str(folder))
+    crops = nuclei.training_batches(image_size=64, batch_size=2, data_dir=folder)
+    model = one_step(recipe, config, crops)
+    assert isinstance(model, mtl.architectures.MTAN)
+    assert model.chosen == config.stages
+    alone = recipe.build_model(recipe.Config(single_task="seg"))
+    shared = recipe.build_model(recipe.Config(sharing="hard_sharing"))
+    assert alone.task_names == ("seg",) and shared.task_names == recipe.TASKS
+    assert alone.count_params() < shared.count_params() < model.count_params()
+
+
+def test_pets_cross_stitch_starts_from_single_tasks(real_data, tmp_path):
+    folder = real_data("oxford_pet_subset")
+    recipe = load("pets_cross_stitch")
+    config = recipe.Config(
+        tiny=True, data_dir=str(folder), image_size=64, single_runs=str(tmp_path)
+    )
+    alone = {
+        name: recipe.build_model(dataclasses.replace(config, single_task=name))
+        for name in recipe.TASKS
+    }
+    for name, model in alone.items():
+        assert model.task_names == (name,)
+        weights = model.task(name).head.get_weights()
+        model.task(name).head.set_weights([w + 1 for w in weights])
+        (tmp_path / f"{name}-seed0").mkdir()
+        model.save(tmp_path / f"{name}-seed0" / "model.keras")
+    model = recipe.build_model(config)
+    model.start_from(recipe.single_models(config))
+    for name, one in alone.items():
+        for found, given in zip(
+            model.task(name).head.get_weights(),
+            one.task(name).head.get_weights(),
+            strict=True,
+        ):
+            np.testing.assert_array_equal(found, given)
+    frozen = {s for s in model.stage_names if not model.towers[1].stages[s].trainable}
+    assert frozen == {"stride_2", "stride_4"}
+    crops = pets.training_batches(image_size=64, batch_size=4, data_dir=folder)
+    model = one_step(recipe, config, crops)
+    assert isinstance(model, mtl.architectures.CrossStitch)
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"sharing": "pooled"}, {"single_task": "books"}]
+)
+def test_fdu_mtl_sluice_gives_a_study_what_it_needs(real_data, tmp_path, changes):
+    folder = real_data("fdu_mtl")
+    recipe = load("fdu_mtl_sluice")
+    config = recipe.Config(
+        tiny=True, data_dir=str(folder), workdir=str(tmp_path), terms=500, **changes
+    )
+    result = recipe.run(config)
+    tasks = [t for t in recipe.TASKS if config.single_task in ("", t)]
+    assert_documented_form(result["test"], result["directions"], tasks)
+    assert tuple(result["test_with_leaked"]) == tuple(tasks)
+    model = mtl.load(tmp_path / "model.keras", compile=True)
+    assert_close(recipe.evaluate(model, config), result["test"])
+
+
+def test_fdu_mtl_sluice_has_clean_splits(real_data):
+    folder = str(real_data("fdu_mtl"))
+    recipe = load("fdu_mtl_sluice")
+    sizes = {
+        split: len(recipe.rows(split, folder))
+        for split in ("train", "validation", "test", "test_with_leaked")
+    }
+    assert sizes["train"] + sizes["validation"] == 25_380
+    assert (sizes["test"], sizes["test_with_leaked"]) == (5_841, 6_400)
+    seen = {row["text"] for row in recipe.rows("train", folder)}
+    for split in ("validation", "test"):
+        assert not seen & {row["text"] for row in recipe.rows(split, folder)}
+
+
 def test_multi_mnist_trains_and_is_measured(real_data):
     folder = real_data("mnist_t10k")
     recipe = load("multi_mnist_balancing")
