@@ -18,7 +18,7 @@ its pupils.
     python recipes/school_drn.py --validation --strength=0.01
     python recipes/school_drn.py --tiny                     # a minute, to try it
 
-Results, time and device: none yet.
+Results, time and device: recipes/results/school_drn.json.
 """
 
 from __future__ import annotations

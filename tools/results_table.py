@@ -150,14 +150,15 @@ def published() -> str:
 
 def drn_sweep() -> str:
     """Return accuracy on validation by strength and update interval of the prior."""
-    made = []
-    for inputs in ("surf", "images"):
-        path = ROOT / f"recipes/results/runs/office_caltech_drn_sweep_{inputs}.json"
+    made: list[list[str]] = []
+    intervals: list[str] = []
+    for path in sorted(ROOT.glob("recipes/results/runs/office_caltech_drn_sweep_*")):
+        inputs = path.stem.rsplit("_", 1)[1]
         found = json.loads(path.read_text(encoding="utf-8"))["results"]
         for strength, by_interval in found.items():
+            intervals = list(by_interval)
             figures = [f"{value:.3f}" for value in by_interval.values()]
             made.append([inputs, strength, *figures])
-    intervals = list(by_interval)
     head = ["Inputs", "Strength", *(f"every {steps} steps" for steps in intervals)]
     return table(head, made)
 
