@@ -75,6 +75,7 @@ def kinds(tasks: int) -> dict[str, Kind]:
             for level in levels:
                 key = name if level == "last" else f"{name} {level}"
                 found[key] = lambda _, m=method, level=level: m(level=level)
+    found["FAMO next batch"] = lambda _: mtl.balancing.FAMO(progress_on="next batch")
     found["Equal diagnostics"] = lambda _: mtl.balancing.Equal()
     return found
 

@@ -403,7 +403,7 @@ class MultiTaskModel(keras.Model):
         if self.diagnostics:
             logs["conflict"] = self.balancing_statistics.result()
         if getattr(self.balancing, "solver", False):
-            logs["unsolved"] = self.balancing.unsolved.value
+            logs["unsolved"] = ops.convert_to_tensor(self.balancing.unsolved)
         return logs
 
     def test_step(self, data: Any) -> dict[str, Any]:
@@ -606,6 +606,10 @@ class MultiTaskModel(keras.Model):
     def make_train_function(self, force: bool = False) -> Any:
         """Keep the iterator in sight: its position can be saved and restored."""
         if self.train_function is None or force:
+            if self.built and not self.optimizer.built:
+                # Variables made inside of the step would have it traced twice.
+                with self.distribute_strategy.scope():
+                    self.optimizer.build(self.trainable_variables)
             super().make_train_function(force=True)
             step = self.train_function
 

@@ -11,12 +11,12 @@ Structures that search first do so for `search_epochs` more; then the model that
 decided for trains like the others. Settings were chosen on validation for hard sharing;
 structures have their own defaults, and none was tuned.
 
-    python recipes/multi_mnist_architectures.py                        # hard sharing
-    python recipes/multi_mnist_architectures.py --structure=mmoe       # of STRUCTURES
-    python recipes/multi_mnist_architectures.py --single_task=left     # a baseline
-    python recipes/multi_mnist_architectures.py --compare --seeds=0,1,2    # metrics.json
+    python recipes/multi_mnist_architectures.py                      # hard sharing
+    python recipes/multi_mnist_architectures.py --structure=mmoe     # of STRUCTURES
+    python recipes/multi_mnist_architectures.py --single_task=left   # a baseline
+    python recipes/multi_mnist_architectures.py --compare --seeds=0,1,2  # metrics.json
     python recipes/multi_mnist_architectures.py --compare --same_parameters
-    python recipes/multi_mnist_architectures.py --tiny                 # seconds, to try it
+    python recipes/multi_mnist_architectures.py --tiny               # seconds, to try
 
 Results, time and device: none yet.
 """

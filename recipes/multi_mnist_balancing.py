@@ -47,6 +47,7 @@ METHODS: dict[str, Callable[[], Any]] = {
     "imtl_l": mtl.balancing.IMTLL,
     "stch": mtl.balancing.STCH,
     "famo": mtl.balancing.FAMO,
+    "famo_next_batch": lambda: mtl.balancing.FAMO(progress_on="next batch"),
     # Gradients, compared at the last shared layer.
     "gradnorm": mtl.balancing.GradNorm,
     "excess_mtl": mtl.balancing.ExcessMTL,
@@ -85,7 +86,8 @@ class Config:
     labelled: float = 1.0  # share of the digits whose label on the left is known
     seed: int = 0
     tiny: bool = False  # two epochs of four steps
-    compare: bool = False  # all methods and each task alone, for every seed of `seeds`
+    compare: bool = False  # methods and each task alone, for every seed of `seeds`
+    only: tuple[str, ...] = ()  # the methods that --compare takes; empty: all
     seeds: tuple[int, ...] = (0,)
 
 
@@ -211,7 +213,9 @@ def run(config: Config) -> dict[str, Any]:
         recipe="multi_mnist_balancing",
         split="test",
         example=np.zeros((1, size, size, 1), "float32"),
-        variants={name: {"method": name} for name in METHODS if name != "equal"},
+        variants={
+            name: {"method": name} for name in config.only or METHODS if name != "equal"
+        },
     )
 
 

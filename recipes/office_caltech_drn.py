@@ -1,20 +1,21 @@
 """Ten kinds of things in four kinds of pictures, with few labels: related or not?
 
 Office-Caltech10 with 5, 10 or 20 % of the images for training, by the published lists:
-a shared layer, and two layers of each domain's own under a tensor-normal prior that
-learns how the domains, the features and the classes are related (Long et al., 2017).
-`--compare` also trains each domain alone, and all of them in other ways: pooled as one
-task; sharing the first layer; that with a plain L2 prior; and with the trace norm of
-the domains' weights.
+a shared layer, and a linear classifier of each domain under a tensor-normal prior that
+learns how the domains are related (Long et al., 2017); with `--relations=all` also how
+features and classes are, and `--own_units` puts a hidden layer of each domain's own
+before its classifier, related too. `--compare` also trains each domain alone, and all
+of them in other ways: pooled as one task; sharing the layer; that with a plain L2
+prior; and with the trace norm of the domains' weights.
 
 The inputs are histograms of SURF words, or with `--inputs=images` what a frozen
 EfficientNet-Lite0 makes of the images, computed once; `--fine_tune=EPOCHS` trains that
 too, after the layers on it.
 
-All runs take the same number of steps. `STRENGTH`, widths and weight decay were chosen
-on folds of the 20 % training lists (`--validation` prints the mean accuracy of all
-four), one seed, where two percent are within what chance does; the other lists have the
-same.
+All runs take the same number of steps. Settings of all ways were chosen on folds of the
+20 % training lists (`--validation` prints the mean accuracy of all four), where one
+percent is within what chance does; the other lists have the same. The classifiers start
+at 0 under the learned prior and equal elsewhere, each the better one on validation.
 
     python recipes/office_caltech_drn.py                          # one run
     python recipes/office_caltech_drn.py --inputs=images          # from the images
@@ -22,6 +23,7 @@ same.
     python recipes/office_caltech_drn.py --single_task=webcam     # a baseline
     python recipes/office_caltech_drn.py --compare --percent=5 --seeds=0,1,2,3,4
     python recipes/office_caltech_drn.py --validation --strength=0.01
+    python recipes/office_caltech_drn.py --sweep                  # strength, interval
     python recipes/office_caltech_drn.py --tiny                   # seconds, to try it
 
 Results, time and device: recipes/results/office_caltech_drn_surf_20.json.
@@ -49,13 +51,24 @@ TASKS = office_caltech.DOMAINS
 WAYS = ("related", "pooled", "hard", "l2", "trace_norm")
 STRENGTH = {
     "surf": dict(zip(WAYS, (1e-3, 1e-5, 0.0, 1e-4, 1e-3), strict=True)),
-    "images": dict(zip(WAYS, (3e-5, 1e-5, 0.0, 1e-4, 1e-3), strict=True)),
+    "images": dict(zip(WAYS, (1e-3, 1e-5, 0.0, 1e-4, 1e-3), strict=True)),
+}
+
+EPSILON = {"surf": 0.05, "images": 0.2}  # share of the identity between the tasks
+
+# What --sweep tries.
+STRENGTHS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
+INTERVALS = (5, 20, 80)
+
+# Of the covariances of features, classes and tasks.
+KINDS = {
+    "tasks": ("identity", "identity", "full"),
+    "all": ("low_rank", "full", "full"),
 }
 
 # Channels of the inputs of the shared layer.
 CHANNELS = {"surf": 800, "images": 1280}
-# Widths of the shared layer and of each domain's, and decay of their weights.
-UNITS = {"surf": (512, 64), "images": (256, 128)}
+UNITS = {"surf": 512, "images": 256}  # of the shared layer
 WEIGHT_DECAY = {"surf": 5.0, "images": 0.0}  # of AdamW, times the rate a step
 IMAGE_SIZE = 224
 
@@ -73,15 +86,18 @@ class Config:
     fine_tune: int = 0  # epochs over the images with the trunk, behind the others
     fine_tune_rate: float = 1e-4  # learning rate of those
     sharing: str = "related"  # one of WAYS; --compare takes them all
+    own_units: int = 0  # of a hidden layer of each domain's own; 0: none
     dropout: float = 0.5
     strength: float = -1.0  # of the prior; below 0: that of STRENGTH
-    epsilon: float = 0.5  # share of the identity in each covariance
+    relations: str = "tasks"  # or "all": of features and classes, too
+    epsilon: float = -1.0  # of the covariance of the tasks; below 0: that of EPSILON
     update_every: int = 20  # steps between updates of the covariances
     steps: int = 400
     batch_size: int = 32
     learning_rate: float = 1e-3
     seed: int = 0
     validation: bool = False  # folds of the training lists, instead of the test
+    sweep: bool = False  # that for STRENGTHS and INTERVALS
     tiny: bool = False  # two steps
     compare: bool = False  # all ways and each domain alone, for every seed of `seeds`
     seeds: tuple[int, ...] = (0,)
@@ -100,17 +116,23 @@ def build_model(config: Config) -> mtl.MultiTaskModel:
 
 
 def network(config: Config, *, pixels: bool) -> mtl.MultiTaskModel:
-    """A shared layer, and two more of each task, perhaps on an image trunk.
+    """A shared layer, and what each task has on it, perhaps on an image trunk.
 
     Each domain alone, and all as one, have a plain L2 prior too.
     """
-    for given, known in ((config.sharing, WAYS), (config.inputs, tuple(STRENGTH))):
+    checked = (
+        (config.sharing, WAYS),
+        (config.inputs, tuple(STRENGTH)),
+        (config.relations, tuple(KINDS)),
+    )
+    for given, known in checked:
         if given not in known:
             raise ValueError(f"Expected one of {known}. Received: {given!r}")
     plain = mtl.priors.TensorNormal(kinds=("identity",) * 3)
+    epsilon = EPSILON[config.inputs] if config.epsilon < 0 else config.epsilon
     priors = {
         "related": mtl.priors.TensorNormal(
-            kinds=("low_rank", "full", "full"), epsilon=config.epsilon
+            KINDS[config.relations], epsilon=(0.5, 0.5, epsilon)
         ),
         "trace_norm": mtl.priors.TraceNorm(),
     }
@@ -129,17 +151,17 @@ def network(config: Config, *, pixels: bool) -> mtl.MultiTaskModel:
         )
         for name in names(config)
     ]
-    width, own = UNITS[config.inputs]
-    trunk = mtl.trunks.mlp([width], dropout=config.dropout)
+    trunk = mtl.trunks.mlp([UNITS[config.inputs]], dropout=config.dropout)
     model = mtl.architectures.DeepRelationship(
         on_images(trunk) if pixels else trunk,
         tasks,
         feature="layer_1",
-        units=[own],
+        units=[config.own_units] if config.own_units else [],
         dropout=config.dropout,
         prior=priors.get(sharing, plain),
         strength=usual if config.strength < 0 else config.strength,
         update_every=config.update_every,
+        zero_heads=sharing == "related",
         name="office_caltech_drn",
     )
     side = (IMAGE_SIZE, IMAGE_SIZE, 3)
@@ -365,8 +387,21 @@ def validate(config: Config) -> dict[str, Any]:
     return {"validation": {"accuracy": statistics.mean(found), "folds": found}}
 
 
+def sweep(config: Config) -> dict[str, Any]:
+    """Return the mean accuracy over the folds by strength of the prior and interval."""
+    found: dict[str, dict[str, float]] = {}
+    for strength in STRENGTHS:
+        for every in INTERVALS:
+            one = replace(config, strength=strength, update_every=every)
+            accuracies = validate(one)["validation"]["accuracy"]
+            found.setdefault(str(strength), {})[str(every)] = accuracies
+    return {"validation": found}
+
+
 def run(config: Config) -> dict[str, Any]:
     """One run, or the comparison of all ways with the single-task baselines."""
+    if config.sweep:
+        return sweep(config)
     if config.validation:
         return validate(config)
     if not config.compare:

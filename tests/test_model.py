@@ -294,3 +294,15 @@ def test_two_replicas_equal_one_process():
         check=False,
     )
     assert done.stdout.strip().endswith("equal"), done.stderr[-3000:]
+
+
+@pytest.mark.parametrize("balancing", [mtl.balancing.Equal, Ones])
+def test_a_step_is_traced_once_though_the_optimizer_has_state(balancing, monkeypatch):
+    model = fakes.model(keras.optimizers.Adam(0.01), balancing=balancing())
+    traced, step = [], model.train_step
+    monkeypatch.setattr(
+        model, "train_step", lambda data: traced.append(data) or step(data)
+    )
+    x, labels = fakes.arrays()
+    model.fit(x, labels, batch_size=16, epochs=2, verbose=0)
+    assert len(traced) == 1

@@ -303,7 +303,46 @@ def texts_elsewhere() -> str:
     return table(["Texts", "Metric", "Value"], rows)
 
 
+FIGURES = {
+    "parameters": ("number", "parameters"),
+    "multiply_adds": ("number", "multiply-adds"),
+    "step": ("milliseconds", "training step"),
+    "inference": ("milliseconds", "inference"),
+}
+STATES = {
+    "control": "`HardSharing` again (A/A)",
+    "LearningToBranch": "`LearningToBranch`, searching",
+    "Branched": "`Branched`, decided for",
+    "AdaShare": "`AdaShare`, searching",
+    "SelectedBlocks": "`SelectedBlocks`, decided for",
+}
+
+
+def architectures_cost() -> str:
+    """Each architecture over hard sharing, and how it grows with the tasks."""
+    if not (RESULTS / "architectures.json").is_file():
+        return "Not measured yet."
+    by_tasks = read("architectures")["tasks"]
+    counts = list(by_tasks)
+    fewest, most = by_tasks[counts[0]], by_tasks[counts[-1]]
+    rows = []
+    for kind in fewest:
+        cells = [
+            " / ".join(f"{one[kind][name]['ratio']:.2f}" for one in by_tasks.values())
+            for name in FIGURES
+        ]
+        growth = " / ".join(
+            f"{most[kind][name][unit] / fewest[kind][name][unit]:.2f}"
+            for name, (unit, _) in FIGURES.items()
+        )
+        rows.append([STATES.get(kind, f"`{kind}`"), *cells, growth])
+    titles = [title for _, title in FIGURES.values()]
+    head = [f"T = {' / '.join(counts)}", *titles]
+    return table([*head, f"T = {counts[-1]} over T = {counts[0]}"], rows)
+
+
 TABLES = {
+    "architectures_cost": architectures_cost,
     "balancing_cost": balancing_cost,
     "balancing_levels": balancing_levels,
     "balancing_peers": balancing_peers,

@@ -243,6 +243,7 @@ class Branched(OwnNecks):
             branches.append(layers)
         self.branches = branches
         self._groups = after
+        self._order_layers()
         self._tracker.lock()
         if self.compiled:
             self.optimizer = rebuilt_optimizer(
@@ -251,6 +252,17 @@ class Branched(OwnNecks):
             self._build_balancing()
             self.make_train_function(force=True)
             self.test_function = self.predict_function = None
+
+    def _order_layers(self) -> None:
+        """Keep the layers as a new model of these groups has them.
+
+        Their variables are in this order, and the optimizer is saved by it.
+        """
+        ordered = [layer for branches in self.branches for layer in branches]
+        numbers = {id(layer) for layer in ordered}
+        others = [layer for layer in self._layers if id(layer) not in numbers]
+        place = others.index(self.whole) + 1
+        self._layers[:] = [*others[:place], *ordered, *others[place:]]
 
     def sharing(self) -> Sharing:
         found, names = Sharing(self.task_names), self.task_names

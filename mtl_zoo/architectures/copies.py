@@ -14,9 +14,23 @@ LayerT = TypeVar("LayerT", bound=keras.layers.Layer)
 
 def copy_of(layer: LayerT, name: str) -> LayerT:
     """Return a layer of the same configuration, not built, under another name."""
-    config = keras.saving.serialize_keras_object(layer)
+    config = _without_identity(keras.saving.serialize_keras_object(layer))
     config["config"] = {**config["config"], "name": name}
     return keras.saving.deserialize_keras_object(config)
+
+
+def _without_identity(config: Any) -> Any:
+    """Return a configuration without the ids by which Keras knows an object again.
+
+    While it loads a model it gives a second copy of a layer an id, and hands the same
+    object out for a third.
+    """
+    if isinstance(config, list | tuple):
+        return type(config)(_without_identity(part) for part in config)
+    if not isinstance(config, dict):
+        return config
+    parts = config.items()
+    return {k: _without_identity(v) for k, v in parts if k != "shared_object_id"}
 
 
 def part_of(trunk: Trunk, stages: Iterable[str], name: str) -> Trunk:

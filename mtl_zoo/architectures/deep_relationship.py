@@ -49,6 +49,9 @@ class DeepRelationship(HardSharing):
             do where layers are pretrained; else a hidden unit of one task has nothing
             to do with that of another under the same number, and neither have the
             tensor's slices. Defaults to `True`.
+        zero_heads: Whether the kernels of the heads start at 0. How alike the tasks are
+            found to be in that layer is then what their labels say, and not how they
+            started. Defaults to `False`.
         name: Optional name of the model.
 
     Attributes:
@@ -90,6 +93,7 @@ class DeepRelationship(HardSharing):
         strength: float = 1e-3,
         update_every: int = 10,
         same_start: bool = True,
+        zero_heads: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(trunk, tasks, **kwargs)
@@ -125,6 +129,7 @@ class DeepRelationship(HardSharing):
         self.strength = strength
         self.update_every = update_every
         self.same_start = same_start
+        self.zero_heads = zero_heads
         self.towers = [
             [
                 keras.layers.Dense(width, activation, name=f"{task.name}_hidden_{i}")
@@ -145,6 +150,8 @@ class DeepRelationship(HardSharing):
             for kernel in kernels[1:]:
                 if kernel.shape == kernels[0].shape:
                     kernel.assign(kernels[0])
+        for kernel in self._kernels()[-1] if self.zero_heads else ():
+            kernel.assign(ops.zeros_like(kernel))
         for name, weights in zip(self.layer_names, self._stacks(), strict=True):
             start = self.start_prior
             copied = start.copy if len(weights.shape) == 3 else start.of_inputs
@@ -249,6 +256,7 @@ class DeepRelationship(HardSharing):
             "strength": self.strength,
             "update_every": self.update_every,
             "same_start": self.same_start,
+            "zero_heads": self.zero_heads,
         }
 
     @classmethod

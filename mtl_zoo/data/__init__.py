@@ -21,6 +21,9 @@ Every set of texts (`btc`, `conll2003`, `fdu_mtl`, `gum`, `nlu_eval`,
 `text_sets.labelled` makes texts with labels for tasks of them, and `text_batches` makes
 batches of one set or several, drawn as `sampling` says.
 
+Rows of tables (`adult`, `office_caltech`, `school`, `tox21`) come as arrays:
+`load(split)`.
+
 All but `digit_scenes` come as archives, and `archives` says where they are looked for:
 `MTL_ZOO_DATA` names the folder. `digit_scenes` needs no download;
 `digit_scenes_builder` has it as a TFDS set.
@@ -30,6 +33,7 @@ import importlib
 from types import ModuleType
 
 __all__ = [
+    "adult",
     "archives",
     "btc",
     "conll2003",
@@ -50,6 +54,7 @@ __all__ = [
     "stream",
     "text_batches",
     "text_sets",
+    "tox21",
     "wnut17",
 ]
 

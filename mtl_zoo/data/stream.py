@@ -16,10 +16,11 @@ restores it continues with byte-equal batches. Three things make that true:
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
-__all__ = ["batches", "checkpointable", "training_stream"]
+__all__ = ["batches", "checkpointable", "row_batches", "training_stream"]
 
 
 def training_stream(num_examples: int, seed: int) -> tf.data.Dataset:
@@ -66,6 +67,45 @@ def batches(
     """Maps indices to examples in parallel, batches them, makes it checkpointable."""
     dataset = indices.map(example, num_parallel_calls=tf.data.AUTOTUNE)
     dataset = dataset.batch(batch_size, drop_remainder=drop_remainder)
+    return checkpointable(dataset.prefetch(2))
+
+
+def row_batches(arrays: Any, batch_size: int, seed: int) -> tf.data.Dataset:
+    """Endless batches of the rows of arrays, a new permutation each epoch.
+
+    Many times faster than `batches` where rows are small and need no work of their own.
+
+    Args:
+        arrays: Arrays of as many rows each, in a nested structure.
+        batch_size: Rows a batch; an epoch leaves out what does not fill the last one.
+        seed: Integer that decides the whole stream.
+
+    Returns:
+        A dataset of that structure, each leaf `(batch_size, ...)`.
+
+    Example:
+        >>> import numpy as np
+        >>> rows = row_batches((np.arange(4), np.arange(4) > 1), 2, seed=0)
+        >>> sorted(int(x) for batch, _ in rows.take(2) for x in batch)
+        [0, 1, 2, 3]
+    """
+    tensors = tf.nest.map_structure(tf.convert_to_tensor, arrays)
+    number = len(tf.nest.flatten(tensors)[0])
+    if not 1 <= batch_size <= number:
+        raise ValueError(
+            f"Expected a batch of 1 to {number} rows. Received: batch_size={batch_size}"
+        )
+
+    def epoch_of(counter: tf.Tensor) -> tf.data.Dataset:
+        key = tf.stack([tf.constant(seed, tf.int64), counter])
+        order = tf.random.experimental.stateless_shuffle(tf.range(number), seed=key)
+        indices = tf.data.Dataset.from_tensor_slices(order)
+        return indices.batch(batch_size, drop_remainder=True)
+
+    def rows(indices: tf.Tensor) -> Any:
+        return tf.nest.map_structure(lambda x: tf.gather(x, indices), tensors)
+
+    dataset = tf.data.Dataset.counter().flat_map(epoch_of).map(rows)
     return checkpointable(dataset.prefetch(2))
 
 

@@ -21,6 +21,7 @@ from mtl_zoo.evaluation.report import check_metrics, markdown_table, write_json
 from mtl_zoo.evaluation.sharing import draw_sharing
 from mtl_zoo.evaluation.tables import tables
 from mtl_zoo.evaluation.thresholds import choose_thresholds
+from mtl_zoo.evaluation.two_class_auc import TwoClassAUC
 
 __all__ = [
     "CONVENTIONS",
@@ -30,6 +31,7 @@ __all__ = [
     "ForegroundIoU",
     "MacroF1",
     "MeanBoxIoU",
+    "TwoClassAUC",
     "check_metrics",
     "choose_thresholds",
     "cost",

@@ -55,7 +55,8 @@ def draw_correlations(
             f"Received: names={list(names)}"
         )
     side = 2.6 if max(sizes) <= CROWD else 3.6
-    figure = Figure(figsize=(side * len(matrices) + 1.4, side + 0.8), dpi=120)
+    size = (side * len(matrices) + 1.4, side + 0.8)
+    figure = Figure(figsize=size, dpi=120, layout="constrained")
     canvas = FigureCanvasAgg(figure)
     axes = figure.subplots(1, len(matrices), squeeze=False)[0]
     for number, (axis, matrix) in enumerate(zip(axes, matrices, strict=True)):

@@ -35,12 +35,29 @@ __all__ = [
     "device",
     "format_spread",
     "markdown_table",
+    "origin",
     "spread",
     "spread_of_results",
     "variants_rows",
     "versions",
     "write_json",
 ]
+
+
+def origin(recipe: str, arguments: Sequence[str]) -> dict[str, Any]:
+    """Return what the metrics of a recipe begin with: command, versions, device.
+
+    Args:
+        recipe: Its name.
+        arguments: Of the command line.
+    """
+    return {
+        "recipe": recipe,
+        "command": " ".join(["python", f"recipes/{recipe}.py", *arguments]),
+        "commit": commit(),
+        "versions": versions(),
+        "device": device(),
+    }
 
 
 def spread(values: Sequence[float]) -> dict[str, Any]:

@@ -129,8 +129,10 @@ class TensorNormal(Prior):
             `"diagonal"` or `"identity"`. Defaults to `None`: full, and of low rank for
             modes of more than 512 rows.
         rank: Of those of low rank. Defaults to `8`.
-        epsilon: Share of the identity in each covariance, 0 to below 1. Defaults to
-            `0.01`.
+        epsilon: Share of the identity in each covariance, 0 to below 1; one for all, or
+            one for each mode. That of the tasks bounds how alike they can become, to a
+            correlation of `1 - epsilon`; those of the others keep weights from being
+            held where they are. Defaults to `0.01`.
         variance: Of the weights. Defaults to `None`: `1 / D_1`, as layers are
             initialised.
         learn_variance: Whether it follows the weights. Defaults to `False`.
@@ -155,7 +157,7 @@ class TensorNormal(Prior):
         self,
         kinds: Sequence[str] | None = None,
         rank: int = 8,
-        epsilon: float = 0.01,
+        epsilon: float | Sequence[float] = 0.01,
         variance: float | None = None,
         learn_variance: bool = False,
         **kwargs: Any,
@@ -166,7 +168,11 @@ class TensorNormal(Prior):
             raise ValueError(f"`kinds` must be among {KINDS}. Received: {unknown}")
         if rank < 1:
             raise ValueError(f"`rank` must be at least 1. Received: rank={rank}")
-        if not 0 <= epsilon < 1:
+        self.epsilon: float | tuple[float, ...] = (
+            tuple(epsilon) if isinstance(epsilon, Sequence) else epsilon
+        )
+        shares = self.epsilon if isinstance(self.epsilon, tuple) else (self.epsilon,)
+        if not all(0 <= share < 1 for share in shares):
             raise ValueError(
                 f"`epsilon` must be at least 0 and below 1. Received: epsilon={epsilon}"
             )
@@ -175,7 +181,6 @@ class TensorNormal(Prior):
                 f"`variance` must be positive or None. Received: variance={variance}"
             )
         self.rank = rank
-        self.epsilon = epsilon
         self.start_variance = variance
         self.learn_variance = learn_variance
 
@@ -188,6 +193,16 @@ class TensorNormal(Prior):
             raise ValueError(
                 f"Expected weights of {len(kinds)} modes, one for each of {kinds}. "
                 f"Received: shape {tuple(input_shape)}"
+            )
+        self.shares = (
+            self.epsilon
+            if isinstance(self.epsilon, tuple)
+            else (self.epsilon,) * len(kinds)
+        )
+        if len(self.shares) != len(kinds):
+            raise ValueError(
+                f"Expected one `epsilon`, or {len(kinds)}: one for each mode. "
+                f"Received: epsilon={self.epsilon}"
             )
         self.shape = tuple(input_shape)
         # Of low rank is only what has more rows than that.
@@ -227,9 +242,10 @@ class TensorNormal(Prior):
 
     def of_inputs(self, name: str) -> Prior:
         kinds = ("low_rank" if self.kinds is None else self.kinds[0], "identity")
-        return type(self).from_config(
-            {**self.get_config(), "kinds": kinds, "name": name}
-        )
+        config = self.get_config()
+        if isinstance(self.epsilon, tuple):
+            config["epsilon"] = (self.epsilon[0], 0.0)
+        return type(self).from_config({**config, "kinds": kinds, "name": name})
 
     def updated(self, weights: Any) -> list[Any]:
         weights = ops.cast(weights, self.variance.dtype)
@@ -239,7 +255,8 @@ class TensorNormal(Prior):
             if kind == "identity":
                 continue
             found, fitted = half_step(weights, covariances, mode, kind, self.rank)
-            covariances[mode] = found.scaled(1.0 - self.epsilon, self.epsilon)
+            share = self.shares[mode]
+            covariances[mode] = found.scaled(1.0 - share, share)
             variance = fitted if self.learn_variance else variance
         return [value for factor in covariances for value in factor] + [variance]
 

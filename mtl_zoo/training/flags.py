@@ -13,13 +13,16 @@ import inspect
 import io
 import json
 import sys
+import time
 import tokenize
 import typing
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from absl import flags as absl_flags
 
+from mtl_zoo.evaluation import report
 from mtl_zoo.evaluation.report import markdown_table
 
 USAGE_ERROR = 2
@@ -115,8 +118,10 @@ def main(
     """Run a recipe from the command line and exit.
 
     `--help` prints the docstring of the recipe and its flags. What `run` returns is
-    printed: the metrics of a study as a table, anything else as JSON. Exit codes: 0
-    done, 1 failed, 2 wrong usage.
+    printed: the metrics of a study as a table, anything else as JSON. What it has under
+    `"test"`, or else `"validation"`, is kept in the folder of the run with how it was
+    made, in `test_metrics.json` or `validation_metrics.json`. Exit codes: 0 done, 1
+    failed, 2 wrong usage.
 
     Args:
         run: Takes a `config`, returns the metrics.
@@ -129,12 +134,27 @@ def main(
     settings, rest = parse(config, arguments, text)
     if rest:
         fail(f"Unexpected argument: {rest[0]!r}")
+    start = time.perf_counter()
     result = run(settings)
     if isinstance(result, dict) and "delta_m" in result:
         print(markdown_table(result))
         print(f"All figures: {settings.workdir}/metrics.json")
     elif result is not None:
         print(json.dumps(result, indent=1, default=float))
+    splits = [name for name in ("test", "validation") if name in (result or ())]
+    if isinstance(result, dict) and splits:
+        found = result[splits[0]]
+        metrics = {
+            **report.origin(Path(inspect.getfile(run)).stem, arguments),
+            "wall_time_s": time.perf_counter() - start,
+            "split": splits[0],
+            "seeds": [settings.seed],
+            "results": (
+                report.spread_of_results([found]) if splits[0] == "test" else found
+            ),
+        }
+        path = Path(settings.workdir) / f"{splits[0]}_metrics.json"
+        report.write_json(metrics, path)
     sys.exit(0)
 
 

@@ -91,11 +91,7 @@ def study(
     }
     together_model, alone_models = _models(base, seeds[0], tasks)
     metrics: dict[str, Any] = {
-        "recipe": recipe,
-        "command": " ".join(["python", f"recipes/{recipe}.py", *sys.argv[1:]]),
-        "commit": report.commit(),
-        "versions": report.versions(),
-        "device": report.device(),
+        **report.origin(recipe, sys.argv[1:]),
         "wall_time_s": sum(
             one["wall_time_s"] for done in runs.values() for one in done
         ),

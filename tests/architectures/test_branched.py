@@ -104,10 +104,25 @@ def test_parting_all_at_once_trains_like_a_model_made_so():
         np.testing.assert_allclose(raw, parted(X)[task], atol=1e-6)
 
 
-def test_a_parted_model_is_saved_and_restored(tmp_path):
+@pytest.mark.parametrize(
+    "rounds",
+    [
+        [{"layer_2": [["north", "west"], ["south"]]}],
+        [  # From the heads down, as it grows: three copies of the last stage.
+            {"layer_3": [["north", "west"], ["south"]]},
+            {"layer_3": [[name] for name in NAMES]},
+            {
+                "layer_2": [["north"], ["south", "west"]],
+                "layer_3": [[name] for name in NAMES],
+            },
+        ],
+    ],
+)
+def test_a_parted_model_is_saved_and_restored(tmp_path, rounds):
     network = branched()
     network.fit(batches(), verbose=0)
-    network.part({"layer_2": [["north", "west"], ["south"]]})
+    for groups in rounds:
+        network.part(groups)
     network.fit(batches(), verbose=0)
     network.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")

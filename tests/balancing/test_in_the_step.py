@@ -130,6 +130,20 @@ def test_whole_step_inside_xla(name):
         np.testing.assert_allclose(left, right, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["UPGrad", "MGDA", "FAMO"])
+def test_eager_epoch_is_the_compiled_one(name):
+    models = [
+        fakes.model(balancing=methods.of(name, fakes.NAMES), run_eagerly=eager)
+        for eager in (True, False)
+    ]
+    logs = [one.fit(fakes.batches(), verbose=0).history for one in models]
+    assert logs[0].keys() == logs[1].keys()
+    for key, values in logs[0].items():
+        assert values == pytest.approx(logs[1][key], abs=1e-5)
+    for a, b in zip(models[0].variables, models[1].variables, strict=True):
+        np.testing.assert_allclose(a.numpy(), b.numpy(), atol=1e-5)
+
+
 @pytest.mark.parametrize("name", ["DBMTL", "GradVac", "DWA", "UncertaintyWeighting"])
 def test_overflow_of_half_precision_leaves_the_state(name):
     keras.config.set_dtype_policy("mixed_float16")

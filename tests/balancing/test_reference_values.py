@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -91,6 +93,27 @@ def test_famo_by_numpy():
         before = after
     np.testing.assert_allclose(method.logits, logits, rtol=1e-4)
     assert method.logits.numpy()[0] < 0 < method.logits.numpy()[1]  # the fast one less
+
+
+def test_famo_of_the_next_batch_sees_the_same_progress_a_step_later():
+    losses = np.array([[2.0, 0.5], [1.4, 0.47], [0.9, 0.45], [0.7, 0.4]])
+    ahead = built(mtl.balancing.FAMO(learning_rate=0.1))
+    later = built(mtl.balancing.FAMO(learning_rate=0.1, progress_on="next batch"))
+    for now, behind in itertools.pairwise(losses):
+        expected = np.asarray(ahead.task_weights(tensor(now), ALL))
+        np.testing.assert_allclose(later.task_weights(tensor(now), ALL), expected)
+        ahead.after_step(tensor(now), tensor(behind), ALL)
+    later.task_weights(tensor(losses[-1]), ALL)
+    np.testing.assert_allclose(later.logits, ahead.logits)
+    with pytest.raises(ValueError, match='progress_on="same batch"'):
+        mtl.balancing.FAMO(progress_on="never")
+
+
+def test_famo_of_the_next_batch_leaves_a_task_that_one_of_them_lacks():
+    method = built(mtl.balancing.FAMO(progress_on="next batch"))
+    for active in ([True, True], [True, False], [True, True]):
+        method.task_weights(tensor([2.0, 0.5]), tensor(active, "bool"))
+    assert method.logits.numpy()[1] == 0.0
 
 
 def test_gradnorm_equalises_lengths_and_follows_rates():

@@ -100,6 +100,7 @@ GOLDENS = {
     "evaluation": {
         "EntityF1": lambda: mtl.evaluation.EntityF1(),
         "MacroF1": lambda: mtl.evaluation.MacroF1(3),
+        "TwoClassAUC": lambda: mtl.evaluation.TwoClassAUC(),
         "BoxF1": lambda: mtl.evaluation.BoxF1(score_threshold=0.5),
         "ForegroundIoU": lambda: mtl.evaluation.ForegroundIoU(),
         "MeanBoxIoU": lambda: mtl.evaluation.MeanBoxIoU(),

@@ -48,3 +48,27 @@ def test_order_does_not_depend_on_threads_or_speed():
     for one, many in zip(run(1), run(4), strict=True):
         np.testing.assert_array_equal(one[0], many[0])
         np.testing.assert_array_equal(one[1], many[1])
+
+
+def test_rows_are_permuted_anew_each_epoch_and_continue_from_a_checkpoint(tmp_path):
+    rows = {"a": np.arange(10), "b": np.arange(10) * 2.0}
+    iterator = iter(stream.row_batches(rows, 3, seed=1))
+    found = [next(iterator) for _ in range(4)]  # into the second epoch
+    path = tf.train.Checkpoint(iterator=iterator).save(str(tmp_path / "state"))
+    found += [next(iterator) for _ in range(2)]
+    first, second = (np.stack([b["a"] for b in found[i : i + 3]]) for i in (0, 3))
+    assert len(set(first.ravel())) == len(set(second.ravel())) == 9
+    assert (first != second).any()
+    np.testing.assert_array_equal(found[0]["b"], 2.0 * found[0]["a"].numpy())
+
+    same = iter(stream.row_batches(rows, 3, seed=1))
+    np.testing.assert_array_equal(next(same)["a"], found[0]["a"])
+    tf.train.Checkpoint(iterator=same).restore(path).assert_consumed()
+    np.testing.assert_array_equal(next(same)["a"], found[4]["a"])
+    other = next(iter(stream.row_batches(rows, 3, seed=2)))
+    assert (other["a"] != found[0]["a"]).numpy().any()
+
+
+def test_no_batch_is_larger_than_the_rows():
+    with pytest.raises(ValueError, match=r"1 to 10 rows.*batch_size=11"):
+        stream.row_batches(np.arange(10), 11, seed=0)

@@ -1,5 +1,7 @@
 """Tensor-normal priors: density, maximum likelihood and state."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -247,15 +249,35 @@ def test_bad_arguments_say_what_is_expected():
         {"kinds": ("half",)},
         {"rank": 0},
         {"epsilon": 1.0},
+        {"epsilon": (0.5, 0.5, -0.1)},
         {"variance": 0.0},
     ):
         with pytest.raises(ValueError, match="Received"):
             TensorNormal(**wrong)
     with pytest.raises(ValueError, match=r"2 modes.*\(4, 3, 5\)"):
         TensorNormal(kinds=("full", "full")).build(SHAPE)
+    with pytest.raises(ValueError, match=r"or 3: one for each mode.*\(0.5, 0.1\)"):
+        TensorNormal(epsilon=(0.5, 0.1)).build(SHAPE)
     for prior, name in ((Normal, "variance"), (TraceNorm, "epsilon")):
         with pytest.raises(ValueError, match="must be positive"):
             prior(**{name: 0.0})
+
+
+def test_each_mode_may_have_an_epsilon():
+    one, several = TensorNormal(epsilon=0.2), TensorNormal(epsilon=(0.2, 0.2, 0.05))
+    weights = tf.constant(np.random.default_rng(0).normal(size=SHAPE), "float32")
+    same = tf.repeat(weights[..., :1], SHAPE[-1], axis=-1)
+    for prior in (one, several):
+        prior.build(SHAPE)
+        follow(prior, same)
+    for mode in (0, 1):
+        np.testing.assert_allclose(one.covariance(mode), several.covariance(mode))
+    for prior, correlation in ((one, 0.8), (several, 0.95)):
+        found = prior.correlation(2)
+        np.testing.assert_allclose(found[np.triu_indices(5, 1)], correlation, rtol=1e-4)
+    assert several.of_inputs("x").epsilon == (0.2, 0.0)
+    again = TensorNormal.from_config(json.loads(json.dumps(several.get_config())))
+    assert again.get_config() == several.get_config()
 
 
 def test_config_round_trip():

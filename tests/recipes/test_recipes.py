@@ -18,7 +18,7 @@ from absl import flags as absl_flags
 
 import mtl_zoo as mtl
 from mtl_zoo import evaluation
-from mtl_zoo.data import multi_mnist, nuclei, pets, sampling, text_batches
+from mtl_zoo.data import adult, multi_mnist, nuclei, pets, sampling, text_batches
 from tests.zoo import tiny_text
 
 FOLDER = Path(__file__).parents[2] / "recipes"
@@ -330,7 +330,7 @@ def test_multi_mnist_has_every_method_of_balancing():
     methods = {t for t in public if isinstance(t, type)} - bases - need_arguments
     made = [make() for make in recipe.METHODS.values()]
     assert {type(method) for method in made} == methods
-    assert len(made) == len(methods)
+    assert len(made) == len(methods) + 1  # FAMO is there twice
     assert next(iter(recipe.METHODS)) == recipe.Config().method == "equal"
 
 
@@ -382,6 +382,60 @@ def test_multi_mnist_knows_no_other_method():
     recipe = load("multi_mnist_balancing")
     with pytest.raises(ValueError, match=r"equal, .*pcgrad.*Received: 'sum'"):
         recipe.run(recipe.Config(method="sum"))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"structure": "ple"}, {"structure": "dselect_k"}, {"single_task": "income"}],
+)
+def test_adult_gives_a_study_what_it_needs(real_data, tmp_path, changes):
+    recipe, folder = load("adult_mmoe"), real_data("adult")
+    config = recipe.Config(
+        tiny=True, data_dir=str(folder), workdir=str(tmp_path), **changes
+    )
+    result = recipe.run(config)
+    tasks = [t for t in recipe.TASKS if config.single_task in ("", t)]
+    assert_documented_form(result["test"], result["directions"], tasks)
+    model = mtl.load(tmp_path / "model.keras", compile=True)
+    assert_close(recipe.evaluate(model, config), result["test"])
+
+
+def test_adult_has_a_step_for_each_value_and_knows_no_other_structure(real_data):
+    recipe, folder = load("adult_mmoe"), real_data("adult")
+    config = recipe.Config(data_dir=str(folder))
+    row = np.array([[17, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0]], "float32")  # the least
+    first, second = (
+        recipe.columns(config)(row + year).numpy() for year in (0, [1] + 10 * [0])
+    )
+    assert first.sum() == len(adult.CATEGORIES) and second.sum() - first.sum() == 1
+    with pytest.raises(ValueError, match=r"mmoe, .*ple.*Received: 'sum'"):
+        recipe.build_model(recipe.Config(structure="sum"))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"structure": "hard_sharing"}, {"single_task": "sr_p53"}],
+)
+def test_tox21_gives_a_study_what_it_needs(real_data, tmp_path, changes):
+    recipe, folder = load("tox21_adaptive_sharing"), real_data("tox21")
+    config = recipe.Config(
+        tiny=True,
+        data_dir=str(folder),
+        workdir=str(tmp_path),
+        grams=64,
+        units=(8, 6),
+        **changes,
+    )
+    result = recipe.run(config)
+    tasks = [t for t in recipe.TASKS if config.single_task in ("", t)]
+    assert_documented_form(result["test"], result["directions"], tasks)
+    model = mtl.load(tmp_path / "model.keras", compile=True)
+    assert_close(recipe.evaluate(model, config), result["test"])
+    learned = not changes
+    assert (tmp_path / "sharing.png").exists() == learned
+    assert bool(result["groups"]) == learned
+    if learned:  # half as wide
+        assert model.whole.stages["layer_1"].layers[0].units == 4
 
 
 @pytest.fixture(scope="module")

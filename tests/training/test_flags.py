@@ -1,6 +1,7 @@
 """Flags from a dataclass."""
 
 import dataclasses
+import json
 import runpy
 import sys
 import textwrap
@@ -157,6 +158,32 @@ def test_main_runs_a_recipe_and_prints_its_result(tmp_path, monkeypatch, capsys)
     code, printed = run("--help")
     assert code == 0
     assert "Shows something." in printed.out and "passes over the data" in printed.out
+
+
+def test_main_keeps_what_a_run_found_on_the_test_split(tmp_path, capsys):
+    @dataclasses.dataclass(frozen=True)
+    class Config:
+        workdir: str = str(tmp_path)
+        seed: int = 0
+
+    def run(config):
+        return {"test": {"seg": {"accuracy": 0.5 + config.seed}}}
+
+    with pytest.raises(SystemExit):
+        flags.main(run, Config, ["--seed=3"])
+    found = json.loads((tmp_path / "test_metrics.json").read_text())
+    assert found["command"] == "python recipes/test_flags.py --seed=3"
+    assert found["results"]["seg"]["accuracy"] == {"mean": 3.5, "sd": None, "n": 1}
+    assert found["seeds"] == [3] and 0 <= found["wall_time_s"] < 60
+    assert found["versions"] and found["device"] and "commit" in found
+
+    def validate(config):
+        return {"validation": {"rates": [config.seed]}}
+
+    with pytest.raises(SystemExit):
+        flags.main(validate, Config, ["--seed=3"])
+    found = json.loads((tmp_path / "validation_metrics.json").read_text())
+    assert found["results"] == {"rates": [3]} and found["split"] == "validation"
 
 
 def test_main_prints_a_study_as_a_table(capsys):

@@ -10,7 +10,7 @@ from mtl_zoo.balancing.solvers.pivoting import among, pivoted, times
 
 
 def nonnegative_minimum(
-    matrix: Any, vector: Any, present: Any, accuracy: float
+    matrix: Any, vector: Any, present: Any, accuracy: float, start: Any | None = None
 ) -> tuple[Any, Any]:
     """Minimise `x' Q x / 2 - b' x` over `x >= 0`.
 
@@ -24,6 +24,8 @@ def nonnegative_minimum(
         vector: `b`, `(..., T)`.
         present: `(..., T)` bool; other entries of `x` are 0.
         accuracy: Rounding unit of the data behind `Q` and `b`.
+        start: `(..., T)` bool, a guess of which entries of `x` are positive. Defaults
+            to those of `b`.
 
     Returns:
         `x` `(..., T)`, and the residual `(...)`: the largest violation of
@@ -42,7 +44,8 @@ def nonnegative_minimum(
         x = ops.squeeze(among(q, free, ops.expand_dims(b, -1)), -1)
         return x, times(q, x) - b
 
-    free = pivoted(solve, ops.logical_and(present, b > 0), present, accuracy)
+    start = b > 0 if start is None else start
+    free = pivoted(solve, ops.logical_and(present, start), present, accuracy)
     x, y = solve(free)
     gap = ops.where(present, ops.abs(ops.minimum(x, y)), ops.zeros_like(x))
     x = ops.where(present, ops.maximum(x, 0.0), ops.zeros_like(x))

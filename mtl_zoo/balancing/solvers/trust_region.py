@@ -76,11 +76,14 @@ def worst_improvement(
         nothing = ops.logical_not(ops.any(free, axis=-1, keepdims=True))
         return z, ops.where(nothing, -ops.ones_like(slope), slope)
 
-    start, _ = level_of(pivoted(solve, present, present, accuracy))
+    guess = pivoted(solve, present, present, accuracy)
+    start, _ = level_of(guess)
 
-    def at(level: Any) -> tuple[Any, Any, Any]:
+    def at(level: Any, free: Any) -> tuple[Any, Any, Any]:
         """The program's solution in the unit gradients, and its length."""
-        z, residual = nonnegative_minimum(cosines, level * u - a, present, accuracy)
+        z, residual = nonnegative_minimum(
+            cosines, level * u - a, present, accuracy, free
+        )
         return z, ops.sqrt(inner(z, times(steady, z))), residual
 
     def relative(reach: Any) -> Any:
@@ -107,15 +110,15 @@ def worst_improvement(
         # d|G'v|/dm: the same system with the right-hand side 1 / norms.
         grows = ops.squeeze(among(steady, z > 0, ops.expand_dims(u, -1)), -1)
         slope = inner(times(steady, z), grows) / ops.where(reach > 0, reach, 1.0)
-        guess = level + (wanted - reach) / ops.where(slope > 0, slope, 1.0)
+        target = level + (wanted - reach) / ops.where(slope > 0, slope, 1.0)
         # Newton's step if it stays inside and the bracket got shorter, else half of it.
-        usable = (guess > low) & (guess < high) & (slope > 0)
+        usable = (target > low) & (target < high) & (slope > 0)
         usable = usable & ((step % 3 < 2) | (high - low < width / 2.0))
-        following = ops.where(usable, guess, (low + high) / 2.0)
+        following = ops.where(usable, target, (low + high) / 2.0)
         level = ops.where(ops.abs(relative(reach)) > NEAR, following, level)
-        return step + 1, low, high, level, *at(level)
+        return step + 1, low, high, level, *at(level, z > 0)
 
-    state = (0, low, high, start, *at(start))
+    state = (0, low, high, start, *at(start, guess))
     *_, z, reach, residual = ops.while_loop(unfinished, newton, state)
     residual = ops.maximum(residual, ops.squeeze(ops.abs(relative(reach)), -1))
     # In a ball of radius 0, `z` is the rounding of 0.
