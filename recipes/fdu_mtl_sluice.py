@@ -56,13 +56,13 @@ class Config:
     data_dir: str = ""  # where the archive is; empty: the folder in MTL_ZOO_DATA
     single_task: str = ""  # a domain trains that alone
     sharing: str = "sluice"  # one of WAYS; --compare takes them all
-    terms: int = 10_000  # words and pairs of words that are counted
+    terms: int = 20_000  # words and pairs of words that are counted
     units: int = 32  # of each of the two layers
     dropout: float = 0.5  # behind each of them
     subspaces: int = 2  # of each tower
     orthogonality: float = 0.1  # factor on what keeps them apart
     rate: float = 1.0  # factor on the learning rate of what mixes them
-    epochs: int = 8
+    epochs: int = 5
     batch_size: int = 8  # reviews of each domain, on average
     learning_rate: float = 1e-3
     weight_decay: float = 1e-2
