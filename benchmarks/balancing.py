@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import json
 import random
+import shlex
 import statistics
 import subprocess
 import sys
@@ -184,8 +185,8 @@ def main(argv: list[str]) -> None:
         print(high_water_mark())
         return
     result: dict[str, Any] = {
-        "command": f"python benchmarks/balancing.py --rounds={ROUNDS.value} "
-        f"--steps={STEPS.value}",
+        "command": shlex.join(["python", "benchmarks/balancing.py", *sys.argv[1:]]),
+        "commit": report.commit(),
         "versions": report.versions(),
         "device": report.device(),
     }
