@@ -203,6 +203,29 @@ def balancing_again() -> str:
     return table(["Method", *(f"T = {count}" for count in by_tasks)], rows)
 
 
+RELATIONS = {
+    "control": "no prior again (A/A)",
+    "normal": "`Normal`",
+    "trace_norm": "`TraceNorm`",
+    "tensor_normal": "`TensorNormal`, features of low rank",
+    "tensor_normal_full": "`TensorNormal`, full",
+    "tensor_normal_tasks": "`TensorNormal` of the tasks alone",
+}
+
+
+def relations_cost() -> str:
+    """Step time of each prior over no prior, in its own run."""
+    runs = [
+        read(path.stem)["steps"] for path in sorted(RESULTS.glob("relations*.json"))
+    ]
+    rows = [
+        [title, *(f"{one[kind]['ratio']:.2f}" if kind in one else "" for one in runs)]
+        for kind, title in RELATIONS.items()
+        if any(kind in one for one in runs)
+    ]
+    return table(["Prior", *(f"run {i}" for i in range(1, len(runs) + 1))], rows)
+
+
 def balancing_solvers() -> str:
     """Milliseconds of the solvers, and peak memory."""
     by_tasks = read("balancing_solvers")["milliseconds"]
@@ -367,6 +390,7 @@ TABLES = {
     "balancing_peers": balancing_peers,
     "balancing_solvers": balancing_solvers,
     "other_targets": other_targets,
+    "relations_cost": relations_cost,
     "other_accuracy": other_accuracy,
     "serving_exports": serving_exports,
     "texts_elsewhere": texts_elsewhere,
