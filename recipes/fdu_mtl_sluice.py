@@ -8,10 +8,10 @@ other ways: sharing the layers, and pooled as one task. All have the same inputs
 numbers of steps, and see as many reviews of each domain in a step.
 
 A tenth of the training reviews, by a hash of the text, is the validation, on which
-numbers of terms and epochs were chosen, with one seed. Of the test reviews, 559 stand word for word in some training
-file: results are those of the other 5,841, and `result.json` of a run has those of all
-beside them. On the clean ones a linear support vector machine has 84.5 % for each
-domain alone and 87.6 % pooled.
+numbers of terms and epochs were chosen, with one seed. Of the test reviews, 559 stand
+word for word in some training file: results are those of the other 5,841, and
+`result.json` of a run has those of all beside them. On the clean ones a linear support
+vector machine has 84.5 % for each domain alone and 87.6 % pooled.
 
     python recipes/fdu_mtl_sluice.py                         # the sluice network
     python recipes/fdu_mtl_sluice.py --sharing=pooled        # or another way
