@@ -42,6 +42,7 @@ __all__ = [
     "digit_scenes_builder",
     "fdu_mtl",
     "gum",
+    "hashing",
     "multi_mnist",
     "nlu_eval",
     "nuclei",

@@ -12,13 +12,12 @@ Reference:
 from __future__ import annotations
 
 import csv
-import hashlib
 import os
 from dataclasses import dataclass
 
 import numpy as np
 
-from mtl_zoo.data import archives
+from mtl_zoo.data import archives, hashing
 
 __all__ = ["ARCHIVE", "CATEGORIES", "NUMBERS", "TARGETS", "People", "load"]
 
@@ -113,7 +112,10 @@ def load(split: str = "train", data_dir: str | os.PathLike | None = None) -> Peo
     text = (archives.find(ARCHIVE, data_dir) / name).read_text(encoding="utf-8")
     lines = [line for line in text.splitlines() if line and not line.startswith("|")]
     if split != "test":
-        lines = [line for line in lines if _validates(line) == (split == "validation")]
+        held_out = split == "validation"
+        lines = [
+            line for line in lines if (hashing.number_of(line) % 10 == 0) == held_out
+        ]
     rows = [
         dict(zip(_COLUMNS, row, strict=True))
         for row in csv.reader(lines, skipinitialspace=True)
@@ -131,7 +133,3 @@ def load(split: str = "train", data_dir: str | os.PathLike | None = None) -> Peo
         np.concatenate([numbers, places], axis=1).astype("float32"),
         {name: np.array(labels[name], "int32") for name in TARGETS},
     )
-
-
-def _validates(line: str) -> bool:
-    return int(hashlib.md5(line.encode()).hexdigest(), 16) % 10 == 0

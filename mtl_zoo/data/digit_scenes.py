@@ -15,7 +15,6 @@ Reference:
 """
 
 import functools
-import hashlib
 import zlib
 from collections.abc import Mapping, Sequence
 
@@ -24,7 +23,7 @@ import tensorflow as tf
 from scipy import ndimage
 from sklearn import datasets
 
-from mtl_zoo.data import stream
+from mtl_zoo.data import hashing, stream
 from mtl_zoo.data.targets import check_targets
 
 __all__ = [
@@ -174,8 +173,7 @@ def _digits(split: str) -> tuple[list[list[np.ndarray]], np.ndarray]:
 
 def _split_of_digit(index: int) -> str:
     """Of twenty digits, fourteen train, three validate and three test."""
-    digest = hashlib.md5(str(index).encode(), usedforsecurity=False).hexdigest()
-    place = int(digest, 16) % 20
+    place = hashing.number_of(str(index)) % 20
     return "train" if place < 14 else "validation" if place < 17 else "test"
 
 

@@ -6,7 +6,6 @@ Each utterance has a scenario, an intent (64 pairs of scenario and action) and e
 from __future__ import annotations
 
 import csv
-import hashlib
 import os
 import pathlib
 import re
@@ -15,7 +14,7 @@ from collections.abc import Iterator
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from mtl_zoo.data import text_sets
+from mtl_zoo.data import hashing, text_sets
 from mtl_zoo.entities import tag_names
 
 __all__ = ["INTENTS", "SCENARIOS", "TAGS", "TYPES", "NluEval", "load"]
@@ -204,8 +203,8 @@ class NluEval(text_sets.TextSet):
         with (source / f"{name}.csv").open(encoding="utf-8", newline="") as file:
             for row in csv.DictReader(file, delimiter=";"):
                 words, tags = tagged(row["answer_annotation"])
-                digest = hashlib.md5(" ".join(words).encode()).hexdigest()
-                held_out = name == "train" and int(digest, 16) % 10 == 0
+                number = hashing.number_of(" ".join(words))
+                held_out = name == "train" and number % 10 == 0
                 if held_out != (split == "validation"):
                     continue
                 yield {

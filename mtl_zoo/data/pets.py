@@ -12,7 +12,6 @@ and an image is in the same split whichever source it comes from.
 """
 
 import dataclasses
-import hashlib
 import json
 import os
 import pathlib
@@ -22,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from mtl_zoo.data import archives, stream
+from mtl_zoo.data import archives, hashing, stream
 from mtl_zoo.data.augment import cut_and_resize, jitter_colours
 from mtl_zoo.data.boxes import pad_boxes, visible_share
 from mtl_zoo.data.targets import check_targets
@@ -163,7 +162,7 @@ def split_of(file_name: str, official_split: str, has_head_box: bool) -> str:
     if official_split == "test":
         return "test"
     name = file_name.rsplit(".", 1)[0]
-    number = int(hashlib.md5(name.encode(), usedforsecurity=False).hexdigest(), 16)
+    number = hashing.number_of(name)
     if has_head_box and number % 5 == 0:
         return "det_test"
     return "validation" if number // 5 % 7 == 0 else "train"

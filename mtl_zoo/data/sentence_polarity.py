@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import pathlib
 from collections.abc import Iterator
@@ -10,7 +9,7 @@ from collections.abc import Iterator
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from mtl_zoo.data import text_sets
+from mtl_zoo.data import hashing, text_sets
 
 __all__ = ["LABELS", "SentencePolarity", "load"]
 
@@ -49,7 +48,7 @@ class SentencePolarity(text_sets.TextSet):
         for label, file in _FILES.items():
             for line in (source / file).read_bytes().split(b"\n"):
                 line = line.strip()
-                digit = int(hashlib.md5(line).hexdigest(), 16) % 10
+                digit = hashing.number_of(line) % 10
                 if line and _SPLITS.get(digit, "train") == split:
                     yield {"text": line.decode("utf-8"), "label": label}
 

@@ -13,13 +13,12 @@ Reference:
 from __future__ import annotations
 
 import csv
-import hashlib
 import os
 from dataclasses import dataclass
 
 import numpy as np
 
-from mtl_zoo.data import archives
+from mtl_zoo.data import archives, hashing
 
 __all__ = ["ARCHIVE", "TARGETS", "Molecules", "load"]
 
@@ -75,7 +74,11 @@ def load(split: str = "train", data_dir: str | os.PathLike | None = None) -> Mol
         raise ValueError(f"Expected one of {list(_PARTS)}. Received: split={split!r}")
     path = archives.find(ARCHIVE, data_dir) / "tox21.csv"
     with path.open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if _part(row) in _PARTS[split]]
+        rows = [
+            row
+            for row in csv.DictReader(file)
+            if hashing.number_of(row["smiles"]) % 10 in _PARTS[split]
+        ]
     columns = {name.lower().replace("-", "_"): name for name in rows[0]}
     found = {name: np.array([row[columns[name]] for row in rows]) for name in TARGETS}
     return Molecules(
@@ -83,7 +86,3 @@ def load(split: str = "train", data_dir: str | os.PathLike | None = None) -> Mol
         {name: (values == "1").astype("int32") for name, values in found.items()},
         {name: (values != "").astype("float32") for name, values in found.items()},
     )
-
-
-def _part(row: dict[str, str]) -> int:
-    return int(hashlib.md5(row["smiles"].encode()).hexdigest(), 16) % 10
