@@ -18,16 +18,16 @@ from __future__ import annotations
 
 import json
 import math
-import random
-import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 from absl import app, flags
+from interleaved import medians
 
 import mtl_zoo as mtl
 from mtl_zoo import architectures
@@ -232,15 +232,9 @@ def timed(
     """Milliseconds of each, medians over rounds, and the ratio to `HardSharing`."""
     for run in runs.values():
         run(1)  # traces
-    seconds: dict[str, list[float]] = {kind: [] for kind in runs}
-    for turn in range(ROUNDS.value + WARM_UP):
-        for kind in random.Random(turn).sample(list(runs), len(runs)):
-            start = time.perf_counter()
-            runs[kind](number)
-            if turn >= WARM_UP:
-                seconds[kind].append((time.perf_counter() - start) / number)
-    medians = {kind: statistics.median(times) for kind, times in seconds.items()}
-    milliseconds = {kind: 1000 * value for kind, value in medians.items()}
+    calls = {kind: partial(run, number) for kind, run in runs.items()}
+    seconds = medians(calls, ROUNDS.value, WARM_UP)
+    milliseconds = {kind: 1000 * value / number for kind, value in seconds.items()}
     return with_ratio("milliseconds", milliseconds)
 
 
@@ -292,9 +286,7 @@ def main(argv: list[str]) -> None:
         "command": f"python benchmarks/architectures.py --rounds={ROUNDS.value} "
         f"--steps={STEPS.value} --calls={CALLS.value} --batch={BATCH.value} "
         f"--served={SERVED.value} --side={SIDE.value}",
-        "commit": report.commit(),
-        "versions": report.versions(),
-        "device": report.device(),
+        **report.provenance(),
         "threads": tf.config.threading.get_intra_op_parallelism_threads(),
         "rounds": ROUNDS.value,
         "tasks": {},

@@ -17,13 +17,11 @@ Peak memory is that of processes of their own, which train one model for a few s
 from __future__ import annotations
 
 import json
-import random
 import shlex
-import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +29,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from absl import app, flags
+from interleaved import medians
 
 import mtl_zoo as mtl
 from mtl_zoo.evaluation import report
@@ -143,20 +142,14 @@ def measure(tasks: int) -> dict[str, Any]:
     for kind in wanted:
         trained[kind] = make(kind, tasks)
         trained[kind](2)
-    seconds: dict[str, list[float]] = {kind: [] for kind in trained}
-    for number in range(ROUNDS.value + WARM_UP):
-        for kind in random.Random(number).sample(wanted, len(wanted)):
-            start = time.perf_counter()
-            trained[kind](STEPS.value)
-            if number >= WARM_UP:
-                seconds[kind].append((time.perf_counter() - start) / STEPS.value)
-    medians = {kind: statistics.median(times) for kind, times in seconds.items()}
+    runs = {kind: partial(train, STEPS.value) for kind, train in trained.items()}
+    seconds = medians(runs, ROUNDS.value, WARM_UP)
     return {
         kind: {
-            "milliseconds": 1000 * median,
-            "ratio": median / medians["plain"],
+            "milliseconds": 1000 * median / STEPS.value,
+            "ratio": median / seconds["plain"],
         }
-        for kind, median in medians.items()
+        for kind, median in seconds.items()
     }
 
 
@@ -186,9 +179,7 @@ def main(argv: list[str]) -> None:
         return
     result: dict[str, Any] = {
         "command": shlex.join(["python", "benchmarks/balancing.py", *sys.argv[1:]]),
-        "commit": report.commit(),
-        "versions": report.versions(),
-        "device": report.device(),
+        **report.provenance(),
     }
     if MEMORY.value:
         most = max(TASKS.value)

@@ -171,9 +171,7 @@ def main(argv: list[str]) -> None:
     result: dict[str, Any] = {
         "command": f"python benchmarks/balancing_levels.py --steps={STEPS.value} "
         f"--batch_size={BATCH.value}",
-        "commit": report.commit(),
-        "versions": report.versions(),
-        "device": report.device(),
+        **report.provenance(),
         "models": {name: measure(recipe, name) for recipe, name in MODELS.items()},
     }
     print(json.dumps(result["models"], indent=2))

@@ -49,9 +49,7 @@ def main(argv: list[str]) -> None:
     del argv
     result: dict[str, Any] = {
         "command": f"python benchmarks/balancing_solvers.py --calls={CALLS.value}",
-        "commit": report.commit(),
-        "versions": report.versions(),
-        "device": report.device(),
+        **report.provenance(),
         "milliseconds": {
             str(tasks): {name: milliseconds(name, tasks) for name in SOLVERS}
             for tasks in TASKS.value

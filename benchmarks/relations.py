@@ -12,11 +12,8 @@ trunk is EfficientNet-Lite0; the four tasks have a hidden layer of 256 units on 
 from __future__ import annotations
 
 import json
-import random
 import shlex
-import statistics
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +21,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from absl import app, flags
+from interleaved import medians
 
 import mtl_zoo as mtl
 from mtl_zoo.evaluation import report
@@ -102,22 +100,16 @@ def main(argv: list[str]) -> None:
     del argv
     kinds = [k for k in KINDS if k == "none" or not ONLY.value or k in ONLY.value]
     trained = {kind: make(kind) for kind in kinds}
-    seconds: dict[str, list[float]] = {kind: [] for kind in trained}
-    for number in range(ROUNDS.value + WARM_UP):
-        for kind in random.Random(number).sample(kinds, len(kinds)):
-            start = time.perf_counter()
-            trained[kind]()
-            if number >= WARM_UP:
-                seconds[kind].append((time.perf_counter() - start) / EVERY.value)
-    medians = {kind: statistics.median(times) for kind, times in seconds.items()}
+    seconds = medians(trained, ROUNDS.value, WARM_UP)
     result = {
         "command": shlex.join(["python", "benchmarks/relations.py", *sys.argv[1:]]),
-        "commit": report.commit(),
-        "versions": report.versions(),
-        "device": report.device(),
+        **report.provenance(),
         "steps": {
-            kind: {"milliseconds": 1000 * median, "ratio": median / medians["none"]}
-            for kind, median in medians.items()
+            kind: {
+                "milliseconds": 1000 * median / EVERY.value,
+                "ratio": median / seconds["none"],
+            }
+            for kind, median in seconds.items()
         },
     }
     print(json.dumps(result["steps"], indent=2))

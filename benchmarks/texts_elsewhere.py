@@ -75,9 +75,7 @@ def main(argv: list[str]) -> None:
     model = mtl.load(MODEL.value, compile=True)
     result = {
         "command": f"python benchmarks/texts_elsewhere.py --model={MODEL.value}",
-        "commit": report.commit(),
-        "versions": report.versions(),
-        "device": report.device(),
+        **report.provenance(),
         "sentiment_fdu_mtl": sentiment(model),
         "ner_gum": names(model),
     }

@@ -11,14 +11,14 @@ of ours over that of the plain ones, the noise how far the control is from them 
 from __future__ import annotations
 
 import json
-import random
 import statistics
-import time
+from functools import partial
 
 import keras
 import numpy as np
 import tensorflow as tf
 from absl import app, flags
+from interleaved import medians
 
 import mtl_zoo as mtl
 from mtl_zoo.evaluation import report
@@ -91,17 +91,12 @@ def main(argv: list[str]) -> None:
         for i in range(INSTANCES.value)
         for kind, make in makers.items()
     }
-    seconds: dict[tuple[str, int], list[float]] = {key: [] for key in models}
-    for round_index in range(ROUNDS.value + 2):
-        for key in random.Random(round_index).sample(list(models), len(models)):
-            start = time.perf_counter()
-            models[key].fit(data, verbose=0)
-            if round_index >= 2:  # compilation and warm-up
-                seconds[key].append(time.perf_counter() - start)
+    runs = {key: partial(model.fit, data, verbose=0) for key, model in models.items()}
+    seconds = medians(runs, ROUNDS.value, warm_up=2)  # the first compiles
     steps = {
         kind: [
-            1000 * statistics.median(times) / STEPS.value
-            for (of_kind, _), times in seconds.items()
+            1000 * median / STEPS.value
+            for (of_kind, _), median in seconds.items()
             if of_kind == kind
         ]
         for kind in makers

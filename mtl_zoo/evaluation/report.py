@@ -36,6 +36,7 @@ __all__ = [
     "format_spread",
     "markdown_table",
     "origin",
+    "provenance",
     "spread",
     "spread_of_results",
     "variants_rows",
@@ -54,10 +55,13 @@ def origin(recipe: str, arguments: Sequence[str]) -> dict[str, Any]:
     return {
         "recipe": recipe,
         "command": " ".join(["python", f"recipes/{recipe}.py", *arguments]),
-        "commit": commit(),
-        "versions": versions(),
-        "device": device(),
+        **provenance(),
     }
+
+
+def provenance() -> dict[str, Any]:
+    """Return what figures were made with: commit, versions and device."""
+    return {"commit": commit(), "versions": versions(), "device": device()}
 
 
 def spread(values: Sequence[float]) -> dict[str, Any]:
