@@ -13,7 +13,7 @@ TEMPERATURE = 4.0
 
 
 @keras.saving.register_keras_serializable(package="mtl_zoo")
-class TwoClassAUC(keras.metrics.Metric):
+class TwoClassAUC(keras.metrics.AUC):
     """Area under the ROC curve, of the logits of two classes.
 
     The probability that a sample of class 1 scores above one of class 0, ties counting
@@ -38,28 +38,12 @@ class TwoClassAUC(keras.metrics.Metric):
     direction = "up"
 
     def __init__(self, name: str = "auc", **kwargs: Any) -> None:
-        super().__init__(name=name, **kwargs)
-        zeros = {"shape": (BINS,), "initializer": "zeros"}
-        self.positive = self.add_variable(name="positive", **zeros)
-        self.negative = self.add_variable(name="negative", **zeros)
+        super().__init__(num_thresholds=BINS + 1, name=name, **kwargs)
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         y_pred = ops.cast(y_pred, "float32")
         place = ops.sigmoid((y_pred[:, 1] - y_pred[:, 0]) / TEMPERATURE)
-        bins = ops.cast(ops.minimum(place * BINS, BINS - 1), "int32")
-        truth = ops.cast(y_true, "float32")
-        weight = ops.ones_like(truth)
-        if sample_weight is not None:
-            weight = ops.cast(sample_weight, "float32")
-        for counts, values in (
-            (self.positive, weight * truth),
-            (self.negative, weight * (1.0 - truth)),
-        ):
-            counts.assign_add(ops.segment_sum(values, bins, num_segments=BINS))
+        super().update_state(y_true, place, sample_weight)
 
-    def result(self) -> Any:
-        """Return the area, 0 without a sample of either class."""
-        below = ops.cumsum(self.negative) - self.negative / 2.0
-        pairs = ops.sum(self.positive) * ops.sum(self.negative)
-        area = ops.sum(self.positive * below) / ops.where(pairs > 0, pairs, 1.0)
-        return ops.where(pairs > 0, area, 0.0)
+    def get_config(self) -> dict[str, Any]:
+        return keras.metrics.Metric.get_config(self)
