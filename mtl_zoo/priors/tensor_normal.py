@@ -194,12 +194,7 @@ class TensorNormal(Prior):
                 f"Expected weights of {len(kinds)} modes, one for each of {kinds}. "
                 f"Received: shape {tuple(input_shape)}"
             )
-        self.shares = (
-            self.epsilon
-            if isinstance(self.epsilon, tuple)
-            else (self.epsilon,) * len(kinds)
-        )
-        if len(self.shares) != len(kinds):
+        if isinstance(self.epsilon, tuple) and len(self.epsilon) != len(kinds):
             raise ValueError(
                 f"Expected one `epsilon`, or {len(kinds)}: one for each mode. "
                 f"Received: epsilon={self.epsilon}"
@@ -242,10 +237,12 @@ class TensorNormal(Prior):
 
     def of_inputs(self, name: str) -> Prior:
         kinds = ("low_rank" if self.kinds is None else self.kinds[0], "identity")
-        config = self.get_config()
-        if isinstance(self.epsilon, tuple):
-            config["epsilon"] = (self.epsilon[0], 0.0)
-        return type(self).from_config({**config, "kinds": kinds, "name": name})
+        changes = {"kinds": kinds, "epsilon": (self._share(0), 0.0), "name": name}
+        return type(self).from_config({**self.get_config(), **changes})
+
+    def _share(self, mode: int) -> float:
+        """The share of the identity in the covariance of a mode."""
+        return self.epsilon[mode] if isinstance(self.epsilon, tuple) else self.epsilon
 
     def updated(self, weights: Any) -> list[Any]:
         weights = ops.cast(weights, self.variance.dtype)
@@ -255,7 +252,7 @@ class TensorNormal(Prior):
             if kind == "identity":
                 continue
             found, fitted = half_step(weights, covariances, mode, kind, self.rank)
-            share = self.shares[mode]
+            share = self._share(mode)
             covariances[mode] = found.scaled(1.0 - share, share)
             variance = fitted if self.learn_variance else variance
         return [value for factor in covariances for value in factor] + [variance]
