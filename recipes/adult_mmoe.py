@@ -22,6 +22,7 @@ Results, time and device: recipes/results/adult_mmoe.json.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -74,9 +75,10 @@ class Config:
     seeds: tuple[int, ...] = (0,)
 
 
-def load(split: str, config: Config) -> adult.People:
-    """The people of a split."""
-    return adult.load(split, config.data_dir or None)
+@functools.cache
+def load(split: str, data_dir: str) -> adult.People:
+    """The people of a split, read once."""
+    return adult.load(split, data_dir or None)
 
 
 def columns(config: Config) -> keras.Model:
@@ -85,7 +87,7 @@ def columns(config: Config) -> keras.Model:
     A step from one value to the next, of those in the training rows, is how far a
     number is on its way, 0 to 1.
     """
-    rows = load("train", config).inputs
+    rows = load("train", config.data_dir).inputs
     inputs = keras.Input((COLUMNS,))
     parts = []
     for place in range(len(adult.NUMBERS)):
@@ -123,7 +125,7 @@ def build_model(config: Config) -> mtl.MultiTaskModel:
 
 def training_batches(config: Config) -> tf.data.Dataset:
     """Endless batches of the training rows."""
-    people = load("train", config)
+    people = load("train", config.data_dir)
     return stream.row_batches(
         (people.inputs, people.labels), config.batch_size, config.seed
     )
@@ -131,7 +133,7 @@ def training_batches(config: Config) -> tf.data.Dataset:
 
 def evaluation_batches(split: str, config: Config) -> tf.data.Dataset:
     """One pass over a split."""
-    people = load(split, config)
+    people = load(split, config.data_dir)
     rows = tf.data.Dataset.from_tensor_slices((people.inputs, people.labels))
     return rows.take(256 if config.tiny else -1).batch(1024)
 
@@ -140,7 +142,7 @@ def train(config: Config) -> dict[str, Any]:
     """One run: train, choose the epoch on validation, read the test split once."""
     keras.utils.set_random_seed(config.seed)
     model = build_model(config)
-    steps = len(load("train", config).inputs) // config.batch_size
+    steps = len(load("train", config.data_dir).inputs) // config.batch_size
     epochs, steps = (2, 4) if config.tiny else (config.epochs, steps)
     schedule = keras.optimizers.schedules.CosineDecay(
         config.learning_rate, epochs * steps
@@ -180,7 +182,7 @@ def run(config: Config) -> dict[str, Any]:
         config.seeds,
         recipe="adult_mmoe",
         split="test",
-        example=load("validation", config).inputs[:1],
+        example=load("validation", config.data_dir).inputs[:1],
         variants={name: {"structure": name} for name in STRUCTURES if name != "mmoe"},
     )
 

@@ -154,6 +154,14 @@ PROMISES = {
 }
 
 
+def _method(kind: str) -> str:
+    """What a table calls a kind of `benchmarks/balancing.py`."""
+    if kind == "control":
+        return "plain Keras again (A/A)"
+    name, _, form = kind.partition(" ")
+    return f"`{name}`, {form}" if form else f"`{name}`"
+
+
 def balancing_cost() -> str:
     """Each method's step time over a plain step, and what it promises."""
     by_tasks = read("balancing")["tasks"]
@@ -163,8 +171,6 @@ def balancing_cost() -> str:
         name, _, level = kind.partition(" ")
         if kind == "plain" or level in ("params", "feature"):
             continue
-        title = {"control": "plain Keras again (A/A)"}.get(kind, f"`{name}`")
-        title += f", {level}" if level else ""
         promises = getattr(getattr(balancing, name, None), "promises", ())
         cells = [f"{found['steps'][kind]['ratio']:.2f}" for found in by_tasks.values()]
         for other in ("params", "feature"):
@@ -177,7 +183,7 @@ def balancing_cost() -> str:
                 else ""
             )
         short = ", ".join(PROMISES[one] for one in PROMISES if one in promises)
-        rows.append([title, *cells, "" if level else short])
+        rows.append([_method(kind), *cells, "" if level else short])
     counts = " / ".join(by_tasks)
     head = ["Method", *(f"T = {count}" for count in by_tasks)]
     return table(
@@ -188,18 +194,11 @@ def balancing_cost() -> str:
 def balancing_again() -> str:
     """What was measured after the rest: ratios of a later run alone."""
     by_tasks = read("balancing_again")["tasks"]
-    rows = []
-    for kind in next(iter(by_tasks.values()))["steps"]:
-        if kind != "plain":
-            name, _, other = kind.partition(" ")
-            title = "plain Keras again (A/A)" if kind == "control" else f"`{name}`"
-            ratios = [one["steps"][kind]["ratio"] for one in by_tasks.values()]
-            rows.append(
-                [
-                    f"{title}, {other}" if other else title,
-                    *(f"{ratio:.2f}" for ratio in ratios),
-                ]
-            )
+    rows = [
+        [_method(k), *(f"{one['steps'][k]['ratio']:.2f}" for one in by_tasks.values())]
+        for k in next(iter(by_tasks.values()))["steps"]
+        if k != "plain"
+    ]
     return table(["Method", *(f"T = {count}" for count in by_tasks)], rows)
 
 

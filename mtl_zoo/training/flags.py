@@ -23,7 +23,6 @@ from typing import Any, NoReturn, TypeVar
 from absl import flags as absl_flags
 
 from mtl_zoo.evaluation import report
-from mtl_zoo.evaluation.report import markdown_table
 
 USAGE_ERROR = 2
 
@@ -137,25 +136,27 @@ def main(
     start = time.perf_counter()
     result = run(settings)
     if isinstance(result, dict) and "delta_m" in result:
-        print(markdown_table(result))
+        print(report.markdown_table(result))
         print(f"All figures: {settings.workdir}/metrics.json")
     elif result is not None:
         print(json.dumps(result, indent=1, default=float))
-    splits = [name for name in ("test", "validation") if name in (result or ())]
-    if isinstance(result, dict) and splits:
-        found = result[splits[0]]
-        metrics = {
-            **report.origin(Path(inspect.getfile(run)).stem, arguments),
-            "wall_time_s": time.perf_counter() - start,
-            "split": splits[0],
-            "seeds": [settings.seed],
-            "results": (
-                report.spread_of_results([found]) if splits[0] == "test" else found
-            ),
-        }
-        path = Path(settings.workdir) / f"{splits[0]}_metrics.json"
-        report.write_json(metrics, path)
+    if isinstance(result, dict):
+        origin = report.origin(Path(inspect.getfile(run)).stem, arguments)
+        origin["wall_time_s"] = time.perf_counter() - start
+        _keep(result, settings, origin)
     sys.exit(0)
+
+
+def _keep(result: dict, settings: Any, origin: dict[str, Any]) -> None:
+    """Write what a run found on the test split, or else on validation."""
+    if "test" in result:
+        split, found = "test", report.spread_of_results([result["test"]])
+    elif "validation" in result:
+        split, found = "validation", result["validation"]
+    else:
+        return
+    metrics = {**origin, "split": split, "seeds": [settings.seed], "results": found}
+    report.write_json(metrics, Path(settings.workdir) / f"{split}_metrics.json")
 
 
 def parse(

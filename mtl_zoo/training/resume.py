@@ -94,8 +94,6 @@ class Resume(keras.callbacks.Callback):
         """Restore the newest checkpoint, if there is one."""
         model = self.model
         _check_model(model)
-        if not model.optimizer.built:
-            model.optimizer.build(model.trainable_variables)
         variables = _variables(model)
         if not self._fingerprint:  # before training changes the learning rate
             self._fingerprint = fingerprint(
