@@ -12,6 +12,12 @@ Peak memory is that of processes of their own, which train one model for a few s
 
     python benchmarks/balancing.py --memory \
         --out=benchmarks/results/balancing_memory.json
+
+The weights of the losses cost less than such ratios vary. `--small` takes a network of
+next to no work, so that what a method adds to a step can be seen, in microseconds:
+
+    python benchmarks/balancing.py --small --rounds=1001 --steps=1 --tasks=2 --tasks=8 \
+        --out=benchmarks/results/balancing_small.json
 """
 
 from __future__ import annotations
@@ -23,7 +29,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -40,10 +46,21 @@ STEPS = flags.DEFINE_integer("steps", 2, "Steps of a model in a round.")
 ONLY = flags.DEFINE_list("only", [], "Kinds to measure; empty: all.")
 MEMORY_OF = flags.DEFINE_string("memory_of", "", "Of one kind: print its peak memory.")
 MEMORY = flags.DEFINE_bool("memory", False, "Peak memory instead of time.")
+SMALL = flags.DEFINE_bool("small", False, "A network of next to no work.")
 OUT = flags.DEFINE_string("out", "", "Where to write the figures as JSON.")
 
-BATCH, SIDE, CLASSES = 64, 32, 10
-WIDTHS = (32, 64, 96, 128)
+CLASSES = 10
+
+
+class Size(NamedTuple):
+    """Images in a batch, their pixels a side, channels of the convolutions."""
+
+    batch: int = 64
+    side: int = 32
+    widths: tuple[int, ...] = (32, 64, 96, 128)
+
+
+SMALL_SIZE = Size(4, 8, (4,))
 WARM_UP = 3  # rounds that are not counted
 
 # Whose other levels are measured too: they cost the same for all.
@@ -80,12 +97,17 @@ def kinds(tasks: int) -> dict[str, Kind]:
     return found
 
 
+def size() -> Size:
+    """Of the network and its batches."""
+    return SMALL_SIZE if SMALL.value else Size()
+
+
 def make_model(tasks: int) -> mtl.architectures.HardSharing:
-    """Four convolutions, global average pooling, a dense layer, and `T` heads."""
+    """Convolutions, global average pooling, a dense layer, and `T` heads."""
     keras.utils.set_random_seed(0)
     layers = keras.layers
     stages = {}
-    for index, width in enumerate(WIDTHS):
+    for index, width in enumerate(size().widths):
         stages[f"conv_{index}"] = layers.Conv2D(
             width, 3, strides=1 if index == 0 else 2, padding="same", activation="relu"
         )
@@ -100,16 +122,17 @@ def make_model(tasks: int) -> mtl.architectures.HardSharing:
         for i in range(tasks)
     ]
     model = mtl.architectures.HardSharing(mtl.trunks.Trunk(stages), heads)
-    model.build((None, SIDE, SIDE, 3))
+    model.build((None, size().side, size().side, 3))
     return model
 
 
 def make(kind: str, tasks: int) -> Callable[[int], None]:
     """Return a function that trains a compiled model for a number of steps."""
     model: Any = make_model(tasks)
+    batch, side, _ = size()
     optimizer = keras.optimizers.SGD(0.01, momentum=0.9)
     if kind in ("plain", "control"):
-        inputs = keras.Input((SIDE, SIDE, 3))
+        inputs = keras.Input((side, side, 3))
         twin = keras.Model(inputs, model(inputs))
         twin.compile(optimizer, loss={t.name: t.loss for t in model.tasks})
         model = twin
@@ -118,10 +141,10 @@ def make(kind: str, tasks: int) -> Callable[[int], None]:
         model.compile(optimizer, method, diagnostics=kind.endswith("diagnostics"))
     model.make_train_function()
     rng = np.random.default_rng(0)
-    count = 8 * BATCH
-    images = rng.uniform(0, 1, (count, SIDE, SIDE, 3)).astype("float32")
+    count = 8 * batch
+    images = rng.uniform(0, 1, (count, side, side, 3)).astype("float32")
     labels = {f"task_{i}": rng.integers(0, CLASSES, count) for i in range(tasks)}
-    data = tf.data.Dataset.from_tensor_slices((images, labels)).batch(BATCH)
+    data = tf.data.Dataset.from_tensor_slices((images, labels)).batch(batch)
     iterator = iter(data.cache().repeat())
 
     def train(steps: int) -> None:

@@ -14,6 +14,9 @@ and TorchJD are installed, the project is not needed; LibMTL is left out where m
 TorchJD is used in the way of its documentation: `mtl_backward` and `jac_to_grad`; its
 `chunk 1` differentiates task after task rather than all at once; `autogram` is its
 engine for the Gramian, after which it weighs the heads' gradients like the trunk's.
+`--small` takes a network of next to no work, so that what a method adds to a step can
+be seen where it is little: `--small --rounds=1001 --tasks 2 8`.
+
 LibMTL's weightings are used in the way of its trainer, which itself needs a GPU. Its
 wheel of that version, from 2021, asks for a function that torchvision has dropped, and
 for gradients that PyTorch 2 no longer keeps; both are supplied here. `representation`
@@ -46,8 +49,10 @@ from torchjd import aggregation as agg
 from torchjd import autogram
 from torchjd.autojac import jac_to_grad, mtl_backward
 
-BATCH, SIDE, CLASSES, BATCHES = 64, 32, 10, 8
-WIDTHS = (32, 64, 96, 128)
+CLASSES, BATCHES = 10, 8
+BATCH, SIDE, WIDTHS = (
+    (4, 8, (4,)) if "--small" in sys.argv else (64, 32, (32, 64, 96, 128))
+)
 WARM_UP = 3  # rounds that are not counted
 PACKAGES = ("torch", "torchjd", "LibMTL", "numpy", "cvxpy", "clarabel", "ecos")
 PACKAGES += ("quadprog", "scipy")
@@ -56,7 +61,7 @@ Step = Callable[[torch.Tensor, torch.Tensor], None]
 
 
 class Trunk(nn.Sequential):
-    """Four convolutions, global average pooling, and the last shared layer."""
+    """Convolutions, global average pooling, and the last shared layer."""
 
     def __init__(self) -> None:
         layers: list[nn.Module] = []
@@ -347,6 +352,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="variants with this in their name")
     parser.add_argument("--memory", action="store_true", help="peak memory too")
     parser.add_argument("--out", type=Path, help="where to write the figures as JSON")
+    parser.add_argument("--small", action="store_true", help="a network of no work")
     parser.add_argument("--memory_of", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")  # of the solvers
@@ -367,6 +373,7 @@ def main() -> None:
         "command": f"{command}{' '.join(map(str, arguments.tasks))} "
         f"--rounds={arguments.rounds}"
         + " --memory" * arguments.memory
+        + " --small" * arguments.small
         + f" --only={arguments.only!r}" * bool(arguments.only),
         "versions": {
             "python": platform.python_version(),

@@ -47,44 +47,29 @@ class DWA(LossBalancing):
 
     def build(self, task_names: Sequence[str], gradient_size: int = 0) -> None:
         super().build(task_names, gradient_size)
-        size = (len(task_names),)
         self.step = self.add_state((), "step")
-        self.sums = self.add_state(size, "sums")
-        self.counts = self.add_state(size, "counts")
-        self.last_means = self.add_state(size, "last_means", "ones")
-        self.earlier_means = self.add_state(size, "earlier_means", "ones")
-        self.windows = self.add_state(size, "windows")
+        # Sum of the losses in this window, their number, mean of the last window and of
+        # the one before, windows so far: one variable, because each costs time.
+        self.seen = self.add_state((5, len(task_names)), "seen")
 
     def task_weights(self, losses: Any, active: Any) -> Any:
         step = now(self.step)
-        sums, counts, last, earlier, windows = (
-            now(variable)
-            for variable in (
-                self.sums,
-                self.counts,
-                self.last_means,
-                self.earlier_means,
-                self.windows,
-            )
-        )
+        sums, counts, last, earlier, windows = ops.unstack(now(self.seen), 5)
         # A window ends before the step that begins the next one.
         ended = ops.logical_and(step > 0, ops.equal(step % self.window, 0))
         closes = ops.logical_and(ended, counts > 0)
-        means = sums / ops.maximum(counts, 1.0)
         earlier = ops.where(closes, last, earlier)
-        last = ops.where(closes, means, last)
+        last = ops.where(closes, sums / ops.maximum(counts, 1.0), last)
         windows = windows + ops.cast(closes, "float32")
         here = ops.cast(active, "float32")
         kept = ops.where(ended, 0.0, 1.0)
-        self.sums.assign(sums * kept + losses * here)
-        self.counts.assign(counts * kept + here)
-        self.last_means.assign(last)
-        self.earlier_means.assign(earlier)
-        self.windows.assign(windows)
+        sums = sums * kept + losses * here
+        self.seen.assign(
+            ops.stack([sums, counts * kept + here, last, earlier, windows])
+        )
         self.step.assign(step + 1)
         ratio = ops.where(windows >= 2, last / ops.maximum(earlier, 1e-12), 1.0)
-        exponent = ops.exp((ratio - ops.max(ratio)) / self.temperature)
-        return self.num_tasks * exponent / ops.sum(exponent)
+        return self.num_tasks * ops.softmax(ratio / self.temperature)
 
     def get_config(self) -> dict[str, Any]:
         return {
