@@ -297,6 +297,29 @@ def balancing_peers() -> str:
     return table([f"T = {joined}", *head], rows)
 
 
+def balancing_small() -> str:
+    """What methods add to a step of next to no work, ours and LibMTL's."""
+    sides = (
+        ("balancing_small", "plain", "{}"),
+        ("balancing_peers_small", "sum", "LibMTL {}"),
+    )
+    rows = []
+    for name, other in {"plain again (A/A)": "control", **LIBMTL_NAMES}.items():
+        cells = []
+        for (file, plain, key), kind in zip(sides, (name, other), strict=True):
+            kind = other if other == "control" else key.format(kind)
+            for count, found in read(file)["tasks"].items():
+                steps = found.get("steps", found)
+                if "milliseconds" not in steps.get(kind, {}):
+                    break
+                more = steps[kind]["milliseconds"] - steps[plain]["milliseconds"]
+                cells.append(f"{steps[kind]['ratio']:.2f} ({1000 * more:+.0f})")
+        if len(cells) == 4:
+            rows.append([name if other == "control" else f"`{name}`", *cells])
+    head = [f"{who}, T = {n}" for who in ("ours", "LibMTL") for n in (2, 8)]
+    return table(["Ratio (microseconds)", *head], rows)
+
+
 def balancing_levels() -> str:
     """How well each part of the shared parameters stands for all of them."""
     rows = []
@@ -387,6 +410,7 @@ TABLES = {
     "balancing_cost": balancing_cost,
     "balancing_levels": balancing_levels,
     "balancing_peers": balancing_peers,
+    "balancing_small": balancing_small,
     "balancing_solvers": balancing_solvers,
     "other_targets": other_targets,
     "relations_cost": relations_cost,
