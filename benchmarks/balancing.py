@@ -85,6 +85,11 @@ def kinds(tasks: int) -> dict[str, Kind]:
             found[name] = lambda _: mtl.balancing.Fixed(dict.fromkeys(names, 1.0))
         elif name == "Scheduled":
             found[name] = lambda _: mtl.balancing.Scheduled(dict.fromkeys(names, 1.0))
+        elif name == "FAMO":
+            for on in ("same batch", "next batch"):
+                found[f"FAMO {on}"] = lambda _, on=on: mtl.balancing.FAMO(
+                    progress_on=on
+                )
         elif issubclass(method, mtl.balancing.LossBalancing):
             found[name] = lambda _, method=method: method()
         else:
@@ -92,7 +97,6 @@ def kinds(tasks: int) -> dict[str, Kind]:
             for level in levels:
                 key = name if level == "last" else f"{name} {level}"
                 found[key] = lambda _, m=method, level=level: m(level=level)
-    found["FAMO next batch"] = lambda _: mtl.balancing.FAMO(progress_on="next batch")
     found["Equal diagnostics"] = lambda _: mtl.balancing.Equal()
     return found
 

@@ -46,8 +46,8 @@ METHODS: dict[str, Callable[[], Any]] = {
     "rlw": mtl.balancing.RLW,
     "imtl_l": mtl.balancing.IMTLL,
     "stch": mtl.balancing.STCH,
-    "famo": mtl.balancing.FAMO,
-    "famo_next_batch": lambda: mtl.balancing.FAMO(progress_on="next batch"),
+    "famo": lambda: mtl.balancing.FAMO(progress_on="same batch"),
+    "famo_next_batch": mtl.balancing.FAMO,
     # Gradients, compared at the last shared layer.
     "gradnorm": mtl.balancing.GradNorm,
     "excess_mtl": mtl.balancing.ExcessMTL,

@@ -183,7 +183,7 @@ def balancing_cost() -> str:
                 else ""
             )
         short = ", ".join(PROMISES[one] for one in PROMISES if one in promises)
-        rows.append([_method(kind), *cells, "" if level else short])
+        rows.append([_method(kind), *cells, "" if level == "diagnostics" else short])
     counts = " / ".join(by_tasks)
     head = ["Method", *(f"T = {count}" for count in by_tasks)]
     return table(
@@ -308,7 +308,7 @@ def balancing_small() -> str:
         cells = []
         for (file, plain, key), kind in zip(sides, (name, other), strict=True):
             kind = other if other == "control" else key.format(kind)
-            for count, found in read(file)["tasks"].items():
+            for found in read(file)["tasks"].values():
                 steps = found.get("steps", found)
                 if "milliseconds" not in steps.get(kind, {}):
                     break

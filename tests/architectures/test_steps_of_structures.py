@@ -19,20 +19,29 @@ def built(name):
     return structures.model(name)
 
 
-# One of each kind: a weight for each loss, a second pass, the Gramian, whole gradients.
-# `tests/balancing` has all of them; a method knows nothing of the architecture.
-@pytest.mark.parametrize("method", ["UncertaintyWeighting", "FAMO", "UPGrad", "PCGrad"])
-@pytest.mark.parametrize("name", structures.SHARING)
-def test_methods_of_balancing(name, method):
-    network = built(name)
+def takes_a_step(network, method, **kwargs):
+    """Compile with a method, and train on one batch."""
     balancing = methods.of(method, ("north", "south"))
-    network.compile(keras.optimizers.SGD(0.01, momentum=0.9), balancing)
+    network.compile(keras.optimizers.SGD(0.01, momentum=0.9), balancing, **kwargs)
     before = [v.numpy() for v in network.trainable_variables]
     batch = tf.data.Dataset.from_tensors(structures.data())
     history = network.fit(batch, verbose=0).history
     assert all(np.isfinite(values).all() for values in history.values())
     pairs = zip(before, network.trainable_variables, strict=True)
     assert any(np.any(old != v.numpy()) for old, v in pairs)
+
+
+@pytest.mark.parametrize("name", structures.SHARING)
+def test_every_method_of_balancing(name):
+    for method in methods.ALL:
+        takes_a_step(built(name), method, run_eagerly=True)
+
+
+# A second pass, and the Gramian: `tests/balancing` has all of them in the graph.
+@pytest.mark.parametrize("method", ["FAMO", "UPGrad"])
+@pytest.mark.parametrize("name", structures.SHARING)
+def test_methods_of_balancing_in_the_graph(name, method):
+    takes_a_step(built(name), method)
 
 
 @pytest.mark.parametrize("name", structures.SEPARATE)

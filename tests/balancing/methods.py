@@ -24,6 +24,8 @@ def of(name: str, names: tuple[str, ...] = NAMES, **kwargs):
     """Return a method by its name, made for tasks `names`."""
     if name == "Fixed":
         kwargs = {"weights_by_task": {n: 1.0 + i for i, n in enumerate(names)}}
+    if name == "FAMO":  # the way that asks more of the step
+        kwargs = {"progress_on": "same batch", **kwargs}
     if name == "Scheduled":
         kwargs = {"schedules": {n: ramp if i else 1.0 for i, n in enumerate(names)}}
     if name in ("RLW", "PCGrad", "GradVac", "GradDrop"):

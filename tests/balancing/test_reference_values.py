@@ -74,7 +74,7 @@ def test_smooth_maximum_tends_to_the_maximum():
 
 def test_famo_by_numpy():
     """Liu et al. (2023), algorithm 1, with Adam for the logits."""
-    method = built(mtl.balancing.FAMO(learning_rate=0.1, decay=0.01))
+    method = built(mtl.balancing.FAMO(0.1, decay=0.01, progress_on="same batch"))
     logits, mean, square = np.zeros(2), np.zeros(2), np.zeros(2)
     before = np.array([2.0, 0.5])
     for step in range(1, 5):
@@ -97,8 +97,8 @@ def test_famo_by_numpy():
 
 def test_famo_of_the_next_batch_sees_the_same_progress_a_step_later():
     losses = np.array([[2.0, 0.5], [1.4, 0.47], [0.9, 0.45], [0.7, 0.4]])
-    ahead = built(mtl.balancing.FAMO(learning_rate=0.1))
-    later = built(mtl.balancing.FAMO(learning_rate=0.1, progress_on="next batch"))
+    ahead = built(mtl.balancing.FAMO(0.1, progress_on="same batch"))
+    later = built(mtl.balancing.FAMO(0.1))
     for now, behind in itertools.pairwise(losses):
         expected = np.asarray(ahead.task_weights(tensor(now), ALL))
         np.testing.assert_allclose(later.task_weights(tensor(now), ALL), expected)
@@ -109,11 +109,18 @@ def test_famo_of_the_next_batch_sees_the_same_progress_a_step_later():
         mtl.balancing.FAMO(progress_on="never")
 
 
-def test_famo_of_the_next_batch_leaves_a_task_that_one_of_them_lacks():
-    method = built(mtl.balancing.FAMO(progress_on="next batch"))
-    for active in ([True, True], [True, False], [True, True]):
-        method.task_weights(tensor([2.0, 0.5]), tensor(active, "bool"))
+def test_famo_of_the_next_batch_waits_for_one_with_a_label():
+    absent = tensor([True, False], "bool")
+    method = built(mtl.balancing.FAMO(0.1))
+    method.task_weights(tensor([2.0, 0.5]), ALL)
+    method.task_weights(tensor([2.0, 0.0]), absent)
     assert method.logits.numpy()[1] == 0.0
+    method.task_weights(tensor([2.0, 0.25]), ALL)  # half of what it was
+    assert method.logits.numpy()[1] < 0.0
+    never = built(mtl.balancing.FAMO(0.1))
+    for _ in range(3):
+        never.task_weights(tensor([2.0, 0.0]), absent)
+    assert never.logits.numpy()[1] == 0.0
 
 
 def test_gradnorm_equalises_lengths_and_follows_rates():

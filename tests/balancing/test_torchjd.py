@@ -332,7 +332,7 @@ SCALARIZERS = {
     "GeometricMean": ("GLS", lambda tasks: {}, None),
     "Random": ("RLW", lambda tasks: {}, None),
     "DWA": ("DWA", lambda tasks: {"window": 1}, None),
-    "FAMO": ("FAMO", lambda tasks: {}, "logits"),
+    "FAMO": ("FAMO", lambda tasks: {"progress_on": "same batch"}, "logits"),
     "UW": (
         "UncertaintyWeighting",
         lambda tasks: {"regression": NAMES[:tasks]},
