@@ -238,12 +238,7 @@ class DeepRelationship(HardSharing):
 
     def _stacks(self) -> list[Any]:
         """The tensor of weights of each related layer."""
-        return [
-            ops.stack(kernels, axis=-1)
-            if len({kernel.shape for kernel in kernels}) == 1
-            else ops.concatenate(kernels, axis=-1)
-            for kernels in self._kernels()
-        ]
+        return [_side_by_side(kernels) for kernels in self._kernels()]
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -263,6 +258,14 @@ class DeepRelationship(HardSharing):
     def from_config(cls, config: dict[str, Any]) -> DeepRelationship:
         prior = keras.saving.deserialize_keras_object(config["prior"])
         return super().from_config({**config, "prior": prior})
+
+
+def _side_by_side(kernels: list[keras.Variable]) -> Any:
+    """The kernels of all tasks as one tensor, or their outputs as one matrix."""
+    if len({kernel.shape for kernel in kernels}) > 1:
+        return ops.concatenate(kernels, axis=-1)
+    stacked = ops.stack([ops.convert_to_tensor(kernel.value) for kernel in kernels])
+    return ops.moveaxis(stacked, 0, -1)  # to stack along the last axis takes longer
 
 
 def _has_kernel(head: Head) -> bool:

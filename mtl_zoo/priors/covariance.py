@@ -11,6 +11,32 @@ from keras import ops
 
 KINDS = ("full", "low_rank", "diagonal", "identity")
 
+# Of a matrix of more rows and columns, a few eigenvectors are found by iteration.
+LARGEST_EXACT = 512
+ITERATIONS, OVERSAMPLES = 4, 8
+
+
+def along(mode: int, tensor: Any, matrix: Any) -> Any:
+    """Return the product of a matrix `(n, D_mode)` with one mode of a tensor.
+
+    Args:
+        mode: Which.
+        tensor: `(D_1, ..., D_K)`.
+        matrix: What each slice along the mode is multiplied by, from the left.
+
+    Returns:
+        The tensor with `n` in place of `D_mode`.
+    """
+    shape = list(tensor.shape)
+    size, shape[mode] = shape[mode], matrix.shape[0]
+    if mode == len(shape) - 1:  # as it lies in memory
+        rows = ops.reshape(tensor, (-1, size))
+        return ops.reshape(ops.matmul(rows, ops.transpose(matrix)), shape)
+    first = ops.moveaxis(tensor, mode, 0)
+    product = ops.matmul(matrix, ops.reshape(first, (size, -1)))
+    moved = [matrix.shape[0], *shape[:mode], *shape[mode + 1 :]]
+    return ops.moveaxis(ops.reshape(product, moved), 0, mode)
+
 
 class Covariance(NamedTuple):
     """A symmetric positive definite `S` of `D` rows, in any float dtype.
@@ -39,25 +65,30 @@ class Covariance(NamedTuple):
         """How many eigenvectors are known one by one."""
         return self.variances.shape[0]
 
-    def through(self, function: Callable[[Any], Any], matrix: Any) -> Any:
-        """Return `f(S) matrix`, with `f` applied to the eigenvalues.
+    def through(
+        self, function: Callable[[Any], Any], tensor: Any, mode: int = 0
+    ) -> Any:
+        """Return the product of `f(S)`, of the eigenvalues, with a mode of a tensor.
 
         Args:
             function: Elementwise, such as `lambda x: 1 / x` for the inverse.
-            matrix: `(D, n)`.
+            tensor: `(D_1, ..., D_K)`, with `D` as `D_mode`.
+            mode: Which mode. Defaults to `0`.
 
         Returns:
-            `(D, n)`.
+            A tensor of the same shape.
         """
-        around = ops.expand_dims(function(self.rest), -1)
         if self.rank == 0:
-            return around * matrix
-        along = ops.expand_dims(function(self.variances), -1)
-        inside = ops.matmul(ops.transpose(self.basis), matrix)
+            behind = (1,) * (len(tensor.shape) - mode - 1)
+            return ops.reshape(function(self.rest), (-1, *behind)) * tensor
+        along_basis = function(self.variances)
         if self.rank == self.size:
-            return ops.matmul(self.basis, along * inside)
-        beyond = (along - around[:1]) * inside
-        return around * matrix + ops.matmul(self.basis, beyond)
+            whole = ops.matmul(self.basis * along_basis, ops.transpose(self.basis))
+            return along(mode, tensor, whole)
+        around = function(self.rest[0])
+        inside = along(mode, tensor, ops.transpose(self.basis))
+        beyond = self.basis * (along_basis - around)
+        return around * tensor + along(mode, inside, beyond)
 
     def matrix(self) -> Any:
         """Return `S`, `(D, D)`."""
@@ -96,17 +127,22 @@ def identity(size: int, rank: int = 0, dtype: str = "float32") -> Covariance:
     )
 
 
-def most_likely(samples: Any, kind: str, rank: int) -> Covariance:
+def most_likely(
+    samples: Any, kind: str, rank: int, near: Any | None = None
+) -> Covariance:
     """Return the maximum-likelihood covariance of samples of mean 0.
 
     The mean square for each entry when diagonal; the scatter matrix itself when full;
     and of low rank, its largest eigenvalues, and across them the mean of the others
-    (Tipping and Bishop, 1999, equation 8).
+    (Tipping and Bishop, 1999, equation 8). Of more than 512 entries and samples, these
+    are found by iteration: the more often it begins with what was found before, the
+    nearer it is to them, and it is never less likely than that.
 
     Args:
         samples: `(D, n)`, one in each column.
         kind: `"full"`, `"low_rank"`, `"diagonal"` or `"identity"`.
         rank: Of a covariance of low rank, below `D`.
+        near: `(D, rank)`, where to begin. Defaults to `None`: anywhere.
 
     Reference:
         - [Tipping and Bishop, 1999](https://doi.org/10.1111/1467-9868.00196)
@@ -125,7 +161,10 @@ def most_likely(samples: Any, kind: str, rank: int) -> Covariance:
         return Covariance(
             basis, ops.maximum(variances, floor), ops.ones_like(variances)
         )
-    variances, basis = _largest(samples, rank)
+    few = min(size, count) <= max(LARGEST_EXACT, rank + OVERSAMPLES)
+    variances, basis = (
+        _largest(samples, rank) if few else _iterated(samples, rank, near)
+    )
     total = ops.sum(ops.square(samples)) / count
     rest = (total - ops.sum(variances)) / (size - rank)
     rest = ops.maximum(rest, _rounding_unit(dtype) * total / size)
@@ -154,6 +193,31 @@ def _largest(samples: Any, rank: int) -> tuple[Any, Any]:
     basis = ops.where(there, basis, ops.zeros_like(basis))
     missing = max(0, rank - count)
     return ops.pad(variances, [(missing, 0)]), ops.pad(basis, [(0, 0), (missing, 0)])
+
+
+def _iterated(samples: Any, rank: int, near: Any | None) -> tuple[Any, Any]:
+    """Return about the largest eigenvalues of the scatter matrix, and eigenvectors.
+
+    By subspace iteration on a few more vectors than are wanted, which begins with
+    `near` and random ones (Halko et al., 2011, algorithm 4.4).
+
+    Reference:
+        - [Halko et al., 2011](https://arxiv.org/abs/0909.4061)
+    """
+    size, count = samples.shape
+    start = np.random.default_rng(0).normal(size=(size, rank + OVERSAMPLES))
+    start = ops.convert_to_tensor(start, samples.dtype)
+    if near is not None:
+        start = ops.concatenate([near, start[:, rank:]], axis=1)
+    for _ in range(ITERATIONS):
+        found, _ = ops.qr(start)
+        inside = ops.matmul(ops.transpose(found), samples)
+        start = ops.matmul(samples, ops.transpose(inside))
+    found, _ = ops.qr(start)
+    inside = ops.matmul(ops.transpose(found), samples)
+    scatter = ops.matmul(inside, ops.transpose(inside)) / count
+    variances, turned = ops.eigh(scatter)
+    return variances[-rank:], ops.matmul(found, turned[:, -rank:])
 
 
 def _rounding_unit(dtype: Any) -> float:

@@ -16,30 +16,19 @@ from mtl_zoo.priors.prior import Prior
 LARGEST_FULL = 512
 
 
-def along(mode: int, tensor: Any, change: Any) -> Any:
-    """Return a tensor of which one mode went through a linear map.
-
-    Args:
-        mode: Which.
-        tensor: `(D_1, ..., D_K)`.
-        change: Function from `(D_mode, n)` to the same shape.
-    """
-    first = ops.moveaxis(tensor, mode, 0)
-    changed = change(ops.reshape(first, (first.shape[0], -1)))
-    return ops.moveaxis(ops.reshape(changed, first.shape), 0, mode)
-
-
-def log_density(tensor: Any, covariances: Sequence[Covariance], variance: Any) -> Any:
+def log_density(
+    tensor: Any, covariances: Sequence[Covariance | None], variance: Any
+) -> Any:
     """Return the logarithm of the tensor-normal density of mean 0.
 
     `vec(W)` is normal with the covariance `v S_1 x ... x S_K`, `x` being the Kronecker
     product and `vec` row by row:
     `-1/2 (vec(W)' (v S_1 x ... x S_K)^-1 vec(W) + D ln(2 pi v) + sum_k D/D_k ln|S_k|)`
-    with `D` the product of the `D_k`.
+    with `D` the product of the `D_k`. Its gradient is that by the tensor alone.
 
     Args:
         tensor: `W`, `(D_1, ..., D_K)`.
-        covariances: `S_k`, of `(D_k, D_k)`.
+        covariances: `S_k`, of `(D_k, D_k)`; `None` for the identity.
         variance: `v`, a scalar.
 
     Returns:
@@ -49,17 +38,24 @@ def log_density(tensor: Any, covariances: Sequence[Covariance], variance: Any) -
         - [Long et al., 2017](https://arxiv.org/abs/1506.02117), equation 3
     """
     total = math.prod(tensor.shape)
-    solved = tensor
+    held = solved = ops.stop_gradient(tensor)
+    determinants = 0.0
     for mode, one in enumerate(covariances):
-        solved = along(mode, solved, lambda x, one=one: one.through(_inverse, x))
+        if one is not None:
+            solved = one.through(_inverse, solved, mode)
+            determinants += total // one.size * one.log_determinant()
     variance = ops.convert_to_tensor(variance, tensor.dtype)
-    square = ops.sum(tensor * solved) / variance
-    determinants = sum(total // one.size * one.log_determinant() for one in covariances)
+    # W'AW with its gradient 2AW, for which `through` need not be gone back.
+    square = ops.sum((2.0 * tensor - held) * solved) / variance
     return -0.5 * (square + determinants + total * ops.log(2.0 * math.pi * variance))
 
 
 def half_step(
-    tensor: Any, covariances: Sequence[Covariance], mode: int, kind: str, rank: int
+    tensor: Any,
+    covariances: Sequence[Covariance | None],
+    mode: int,
+    kind: str,
+    rank: int,
 ) -> tuple[Covariance, Any]:
     """Return the most likely covariance of one mode, given the others, and variance.
 
@@ -70,7 +66,7 @@ def half_step(
 
     Args:
         tensor: `(D_1, ..., D_K)`.
-        covariances: The present ones.
+        covariances: The present ones; `None` for the identity.
         mode: Which to maximise over.
         kind: Of the covariance; see `most_likely`.
         rank: Of one of low rank.
@@ -80,11 +76,13 @@ def half_step(
     """
     white = tensor
     for other, one in enumerate(covariances):
-        if other != mode:
-            white = along(other, white, lambda x, one=one: one.through(_root, x))
+        if other != mode and one is not None:
+            white = one.through(_root, white, other)
     first = ops.moveaxis(white, mode, 0)
     samples = ops.reshape(first, (first.shape[0], -1))
-    found = most_likely(samples, kind, rank)
+    present = covariances[mode]
+    near = present.basis if kind == "low_rank" and present is not None else None
+    found = most_likely(samples, kind, rank, near)
     variance = ops.mean(ops.square(samples))
     scale = found.trace() / found.size
     there = scale > 0
@@ -233,12 +231,17 @@ class TensorNormal(Prior):
         count = math.prod(self.shape)
         start = self.start_variance or 1.0 / self.shape[0]
         constant = -0.5 * count * math.log(2.0 * math.pi * start)
-        return constant - log_density(weights, self.covariances, self.variance)
+        return constant - log_density(weights, self._related(), self.variance)
 
     def of_inputs(self, name: str) -> Prior:
         kinds = ("low_rank" if self.kinds is None else self.kinds[0], "identity")
         changes = {"kinds": kinds, "epsilon": (self._share(0), 0.0), "name": name}
         return type(self).from_config({**self.get_config(), **changes})
+
+    def _related(self) -> list[Covariance | None]:
+        """The covariances, without those that are the identity and stay it."""
+        pairs = zip(self.forms, self.covariances, strict=True)
+        return [None if form == "identity" else found for form, found in pairs]
 
     def _share(self, mode: int) -> float:
         """The share of the identity in the covariance of a mode."""
@@ -246,14 +249,16 @@ class TensorNormal(Prior):
 
     def updated(self, weights: Any) -> list[Any]:
         weights = ops.cast(weights, self.variance.dtype)
-        covariances = self.covariances
+        # Training that diverges is to end with a loss that says so, not in `eigh`.
+        weights = ops.where(ops.isfinite(weights), weights, 0.0)
+        covariances, related = self.covariances, self._related()
         variance = ops.convert_to_tensor(self.variance)
         for mode, kind in enumerate(self.forms):
             if kind == "identity":
                 continue
-            found, fitted = half_step(weights, covariances, mode, kind, self.rank)
+            found, fitted = half_step(weights, related, mode, kind, self.rank)
             share = self._share(mode)
-            covariances[mode] = found.scaled(1.0 - share, share)
+            covariances[mode] = related[mode] = found.scaled(1.0 - share, share)
             variance = fitted if self.learn_variance else variance
         return [value for factor in covariances for value in factor] + [variance]
 

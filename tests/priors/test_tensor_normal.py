@@ -8,7 +8,7 @@ import pytest
 import scipy.stats
 import tensorflow as tf
 
-from mtl_zoo.priors import Normal, TensorNormal, TraceNorm
+from mtl_zoo.priors import Normal, TensorNormal, TraceNorm, covariance
 from mtl_zoo.priors.covariance import Covariance, identity, most_likely
 from mtl_zoo.priors.tensor_normal import half_step, log_density
 
@@ -103,6 +103,38 @@ def test_low_rank_of_few_samples_is_the_same_by_either_gramian():
     padded = np.concatenate([samples, np.zeros((30, 32))], axis=1) * np.sqrt(5)
     many = most_likely(tf.constant(padded), "low_rank", rank=4)
     np.testing.assert_allclose(few.matrix(), many.matrix(), atol=1e-9)
+
+
+def test_low_rank_of_many_rows_and_samples_is_found_by_iteration():
+    size = covariance.LARGEST_EXACT + 40
+    rng = np.random.default_rng(0)
+    samples = rng.normal(size=(size, 3)) @ rng.normal(size=(3, size + 10))
+    samples += 0.5 * rng.normal(size=samples.shape)
+    found = most_likely(tf.constant(samples), "low_rank", rank=3)
+    wanted = np.linalg.eigvalsh(samples @ samples.T / (size + 10))
+    np.testing.assert_allclose(np.sort(found.variances), wanted[-3:], rtol=1e-9)
+    np.testing.assert_allclose(found.rest, np.mean(wanted[:-3]), rtol=1e-9)
+
+
+def test_iteration_goes_on_where_it_ended():
+    """Without a gap in the spectrum it takes many, none of which is a step back."""
+    size = covariance.LARGEST_EXACT + 1
+    samples = np.random.default_rng(0).normal(size=(size, size))
+    wanted = np.sort(np.linalg.eigvalsh(samples @ samples.T / size))[-4:]
+    found, least = [], None
+    for _ in range(12):
+        near = None if least is None else least.basis
+        least = most_likely(tf.constant(samples), "low_rank", 4, near)
+        found.append(float(tf.reduce_sum(least.variances)))
+    assert np.all(np.diff(found) > -1e-9)
+    assert found[0] < 0.97 * wanted.sum() < 0.995 * wanted.sum() < found[-1]
+
+
+def test_weights_that_are_no_numbers_leave_numbers():
+    prior = TensorNormal()
+    prior.build((4, 3, 2))
+    follow(prior, tf.fill((4, 3, 2), np.nan))
+    assert all(np.isfinite(v.numpy()).all() for v in prior.variables)
 
 
 def test_low_rank_beyond_the_samples():
