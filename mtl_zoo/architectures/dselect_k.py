@@ -30,18 +30,22 @@ class DSelectGate(keras.layers.Layer):
     """Weights of experts, of which in the end at most `selections` are not 0.
 
     Each selection is a binary number whose digits are smooth steps; it weighs expert
-    `e` by the product of the digits that `e` has. Static: the same for all samples.
-    Adds to the losses what drives the digits to 0 or 1 and keeps a selection from
-    numbers that are no expert.
+    `e` by the product of the digits that `e` has. What drives the digits to 0 or 1, and
+    keeps a selection from numbers that are no expert, is for the losses: `penalty`,
+    or what the layer adds by itself, on average over a batch, for selections that each
+    sample makes for itself, which are linear maps of the inputs.
 
     Args:
         experts: How many.
         selections: `k`.
         width: Of the smooth steps. Defaults to `1.0`.
         entropy: Factor on the entropy of each selection. Defaults to `0.1`.
+        per_sample: Whether the inputs decide; else the selections are the same for all
+            samples. Defaults to `False`.
 
     Call arguments:
-        inputs: float `(batch, channels)`, of which only the batch counts.
+        inputs: float `(batch, channels)`, of which only the batch counts unless
+            `per_sample`.
 
     Returns:
         float `(batch, experts)`.
@@ -53,6 +57,7 @@ class DSelectGate(keras.layers.Layer):
         selections: int,
         width: float = 1.0,
         entropy: float = 0.1,
+        per_sample: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**{"dtype": "float32", **kwargs})
@@ -60,50 +65,67 @@ class DSelectGate(keras.layers.Layer):
         self.selections = selections
         self.width = width
         self.entropy = entropy
+        self.per_sample = per_sample
         self.digits = math.ceil(math.log2(experts))
         numbers = np.arange(experts)[:, None] >> np.arange(self.digits)
         self.codes = (numbers & 1).astype("float32")
 
     def build(self, input_shape: Any) -> None:
-        reach = self.width / 100.0
+        inputs = (input_shape[-1],) if self.per_sample else ()
+        reach = self.width / 100.0 / math.sqrt(math.prod(inputs))
         self.positions = self.add_weight(
-            shape=(self.selections, self.digits),
+            shape=(*inputs, self.selections, self.digits),
             initializer=keras.initializers.RandomUniform(-reach, reach),
             name="positions",
         )
         self.scores = self.add_weight(
-            shape=(self.selections,), initializer="random_normal", name="scores"
+            shape=(*inputs, self.selections), initializer="random_normal", name="scores"
         )
 
-    def choices(self) -> Any:
-        """Return the weight of each expert in each selection, `(k, experts)`."""
-        steps = ops.expand_dims(smooth_step(self.positions, self.width), 1)
+    def choices(self, positions: Any | None = None) -> Any:
+        """Return the weight of each expert in each selection, `(..., k, experts)`.
+
+        Args:
+            positions: `(..., k, digits)`. Defaults to `None`: those of all samples.
+        """
+        positions = self.positions if positions is None else positions
+        steps = ops.expand_dims(smooth_step(positions, self.width), -2)
         codes = ops.convert_to_tensor(self.codes)
         digits = codes * steps + (1.0 - codes) * (1.0 - steps)
         return ops.prod(digits, axis=-1)
 
     def expert_weights(self) -> Any:
-        """Return the weight of each expert, `(experts,)`."""
+        """Return the weight of each expert for all samples, `(experts,)`."""
         scores = ops.softmax(ops.convert_to_tensor(self.scores))
         return ops.matmul(scores, self.choices())
 
-    def penalty(self) -> Any:
+    def penalty(self, choices: Any | None = None) -> Any:
         """Return the entropies, and a barrier in front of numbers that are no expert.
 
         The entropy regularisation of the paper and, where experts are no power of two,
         the term of its appendix, up to a constant.
+
+        Args:
+            choices: `(..., k, experts)`, of which the mean is taken in front. Defaults
+                to `None`: those of all samples.
         """
-        choices = self.choices()
+        choices = self.choices() if choices is None else choices
         safe = ops.where(choices > 0, choices, ops.ones_like(choices))
-        total = -ops.sum(choices * ops.log(safe))
+        total = -ops.sum(choices * ops.log(safe), axis=(-2, -1))
         if self.experts < 2**self.digits:
             inside = ops.sum(choices, axis=-1)
-            total = total + ops.sum(1.0 / ops.maximum(inside, 1e-3) - 1.0)
-        return self.entropy * total
+            total = total + ops.sum(1.0 / ops.maximum(inside, 1e-3) - 1.0, axis=-1)
+        return self.entropy * ops.mean(total)
 
     def call(self, inputs: Any) -> Any:
-        weights = ops.expand_dims(self.expert_weights(), 0)
-        return ops.broadcast_to(weights, (ops.shape(inputs)[0], self.experts))
+        if not self.per_sample:
+            weights = ops.expand_dims(self.expert_weights(), 0)
+            return ops.broadcast_to(weights, (ops.shape(inputs)[0], self.experts))
+        inputs = ops.cast(inputs, self.positions.dtype)
+        choices = self.choices(ops.tensordot(inputs, self.positions, 1))
+        self.add_loss(self.penalty(choices))
+        scores = ops.softmax(ops.matmul(inputs, self.scores))
+        return ops.sum(ops.expand_dims(scores, -1) * choices, axis=-2)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return (*input_shape[:-1], self.experts)
@@ -115,6 +137,7 @@ class DSelectGate(keras.layers.Layer):
             "selections": self.selections,
             "width": self.width,
             "entropy": self.entropy,
+            "per_sample": self.per_sample,
         }
 
 
@@ -122,8 +145,9 @@ class DSelectGate(keras.layers.Layer):
 class DSelectK(MMoE):
     """Each task learns which of the experts it reads, at most `selections` of them.
 
-    Hazimeh et al., 2021, in the static form: a task's choice is the same for all
-    samples, so that in the end the other experts can be left out for it.
+    Hazimeh et al., 2021, in both forms. In the static one a task's choice is the same
+    for all samples, so that in the end the other experts can be left out for it; or
+    each sample chooses.
 
     Args:
         trunk: See `MMoE`.
@@ -132,6 +156,8 @@ class DSelectK(MMoE):
         selections: How many a task reads at most, `k`. Defaults to `2`.
         entropy: Factor on the entropy of a task's choice; it drives it to a decision.
             Defaults to `0.1`.
+        per_sample: Whether each sample chooses, by what the experts read, as the gates
+            of `MMoE` do. Defaults to `False`.
         first: See `MMoE`.
         same_start: See `MMoE`.
         name: Optional name of the model.
@@ -165,6 +191,7 @@ class DSelectK(MMoE):
         experts: int = 4,
         selections: int = 2,
         entropy: float = 0.1,
+        per_sample: bool = False,
         first: str | None = None,
         same_start: bool = True,
         **kwargs: Any,
@@ -177,15 +204,22 @@ class DSelectK(MMoE):
             )
         self.selections = selections
         self.entropy = entropy
+        self.per_sample = per_sample
         super().__init__(trunk, tasks, experts, first, same_start, **kwargs)
 
     def make_gate(self, name: str) -> keras.layers.Layer:
         return DSelectGate(
-            len(self.experts), self.selections, entropy=self.entropy, name=name
+            len(self.experts),
+            self.selections,
+            entropy=self.entropy,
+            per_sample=self.per_sample,
+            name=name,
         )
 
     def penalty(self) -> Any:
         total = ops.cast(super().penalty(), "float32")
+        if self.per_sample:
+            return total
         return total + sum(gate.penalty() for gate in self.gates)
 
     def get_config(self) -> dict[str, Any]:
@@ -193,4 +227,5 @@ class DSelectK(MMoE):
             **super().get_config(),
             "selections": self.selections,
             "entropy": self.entropy,
+            "per_sample": self.per_sample,
         }
