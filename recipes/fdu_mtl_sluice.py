@@ -20,7 +20,7 @@ vector machine has 84.5 % for each domain alone and 87.6 % pooled.
     python recipes/fdu_mtl_sluice.py --validation --units=64     # no look at the test
     python recipes/fdu_mtl_sluice.py --tiny                  # a minute, to try it
 
-Results, time and device: none yet.
+Results, time and device: recipes/results/fdu_mtl_sluice.json.
 """
 
 from __future__ import annotations
