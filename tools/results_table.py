@@ -33,6 +33,7 @@ FILES = (
     "docs/other_targets.md",
 )
 PART = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- /\2 -->)", re.DOTALL)
+MANY = 3  # Of more tasks, a table has the mean alone.
 HEAD = (
     "Recipe",
     "Task, metric",
@@ -58,14 +59,26 @@ def studies() -> dict[str, dict[str, Any]]:
     return found
 
 
-def rows(name: str, metrics: dict[str, Any]) -> list[list[str]]:
-    """One row for each task's first metric; the study's figures in the first."""
-    results, made = metrics["results"], []
+def by_task(metrics: dict[str, Any]) -> list[tuple[str, dict, dict]]:
+    """The first metric of each task, alone and together; of many, the mean."""
+    results, means = metrics["results"], metrics.get("mean_over_tasks")
+    if means and len(results["multi_task"]) > MANY:
+        metric = next(iter(means["multi_task"]))
+        title = f"mean {metric} of {len(results['multi_task'])}"
+        return [(title, means["single_task"][metric], means["multi_task"][metric])]
+    found = []
     for task, values in results["multi_task"].items():
         metric, value = next(iter(values.items()))
-        alone = results["single_task"][task][metric]
+        found.append((f"{task} {metric}", results["single_task"][task][metric], value))
+    return found
+
+
+def rows(name: str, metrics: dict[str, Any]) -> list[list[str]]:
+    """One row for each task's first metric; the study's figures in the first."""
+    made = []
+    for title, alone, value in by_task(metrics):
         made.append(
-            ["", f"{task} {metric}", format_spread(alone), format_spread(value)]
+            ["", title, format_spread(alone), format_spread(value)]
             + [""] * 3
         )
     made[0][0] = _link(name, metrics)
