@@ -26,7 +26,7 @@ def balanced_gradients(
     copies: list,
     cotangents: list[list],
     variables: list,
-    last_variables: list,
+    last_variables: list | None,
     losses: Any,
     active: Any,
     scale: Any = 1.0,
@@ -40,7 +40,8 @@ def balanced_gradients(
         copies: Identities of `features`, which the heads read.
         cotangents: For each task, the gradient of its loss by each copy, or `None`.
         variables: The shared variables.
-        last_variables: Those of the last shared layer.
+        last_variables: Those of the last shared layer, or `None` where the weights are
+            known and nobody asks for the Gramian.
         losses: `(T,)` losses of the global batch.
         active: `(T,)` bool, which tasks have labels.
         scale: What all gradients are multiplied by; the method sees them without.
@@ -48,7 +49,8 @@ def balanced_gradients(
 
     Returns:
         This replica's share of the gradients; the tasks' weights `(T,)`; and the
-        Gramian `(T, T)` that they were found from, or that of the last shared layer.
+        Gramian `(T, T)` that they were found from, or that of the last shared layer,
+        or `None`.
     """
 
     def backward(cotangent: list, sources: list) -> list:
@@ -70,16 +72,17 @@ def balanced_gradients(
 
     known = not isinstance(balancing, GradientBalancing)
     level = "last" if known else balancing.level
+    gradients: Any = None
+    gramian: Any = None
     if level == "params":
         gradients = rows(variables)
         update, weights = balancing.combine(gradients, losses, active)
         update = update * scale / grads.replicas()
         return grads.unflatten(update, variables), weights, gramian_of(gradients)
-    if level == "last":
+    if level == "last" and last_variables is not None:
         gradients = rows(last_variables)
         gramian = gramian_of(gradients)
-    else:
-        gradients = None
+    elif level == "feature":
         # Of the features that some head reads.
         read = [
             i for i in range(len(copies)) if any(c[i] is not None for c in cotangents)

@@ -158,6 +158,11 @@ class MultiTaskModel(keras.Model):
         chosen = {self.task(name).name for name in names}
         return tuple(task for task in self.tasks if task.name in chosen)
 
+    @property
+    def main_tasks(self) -> tuple[str, ...]:
+        """Names of the tasks that are results, and are exported."""
+        return tuple(task.name for task in self.tasks if task.role == "main")
+
     def build(self, input_shape: Any) -> None:
         """Create all variables for inputs of `input_shape` (may be nested)."""
         self.compute_output_spec(
@@ -186,10 +191,10 @@ class MultiTaskModel(keras.Model):
 
         Args:
             inputs: What the model takes.
-            tasks: Names of the tasks wanted. Defaults to all.
+            tasks: Names of the tasks wanted. Defaults to the main ones.
         """
         features = self.encode(self.prepare(inputs), training=False)
-        chosen = self.wanted(tasks)
+        chosen = self.wanted(self.main_tasks if tasks is None else tasks)
         outputs = self.decode(features, training=False, tasks=[t.name for t in chosen])
         return {task.name: task.head.decode(outputs[task.name]) for task in chosen}
 
@@ -265,7 +270,13 @@ class MultiTaskModel(keras.Model):
     def _build_balancing(self) -> None:
         """Create the state of the balancing object, once all variables are there."""
         method = self.balancing
-        if self.diagnostics or isinstance(method, GradientBalancing):
+        if self._has_adversary and not self.shared_variables:
+            raise ValueError(
+                "An adversarial task reverses its gradient for what it shares, and "
+                f"{type(self).__name__} shares nothing. Take another architecture, or "
+                f"leave out the task. Received tasks: {list(self.task_names)}"
+            )
+        if self._compares_gradients:
             # In a function: Keras takes a list for state that is added too late.
             last = self._last_of_all_tasks()
             self._compared: Callable[[], list] = functools.partial(list, last)
@@ -379,11 +390,8 @@ class MultiTaskModel(keras.Model):
         inputs, labels, weights = unpack(data)
         if not self.built:
             self.build(keras.tree.map_structure(lambda x: tuple(x.shape), inputs))
-        step_of = (
-            self._balanced_gradients
-            if self.diagnostics or isinstance(self.balancing, GradientBalancing)
-            else self._gradients_of_loss
-        )
+        split = self._compares_gradients or self._has_adversary
+        step_of = self._balanced_gradients if split else self._gradients_of_loss
         variables = self.trainable_variables
         state = self._balancing_state()
         gradients, losses, active = step_of(inputs, labels, weights, variables)
@@ -447,6 +455,14 @@ class MultiTaskModel(keras.Model):
 
     # Gradients.
 
+    @property
+    def _compares_gradients(self) -> bool:
+        return self.diagnostics or isinstance(self.balancing, GradientBalancing)
+
+    @property
+    def _has_adversary(self) -> bool:
+        return any(task.role == "adversarial" for task in self.tasks)
+
     def _gradients_of_loss(
         self, inputs: Any, labels: dict, weights: dict | None, variables: list
     ) -> tuple[list, Any, Any]:
@@ -491,7 +507,8 @@ class MultiTaskModel(keras.Model):
 
         Every head learns from its own task's gradient, times the weight that a method
         gives its loss; the shared variables from the combination that the balancing
-        object chooses.
+        object chooses. The gradient of an adversarial task is reversed between the two,
+        so that the method sees what the shared variables get.
         """
         scale = self.optimizer.scale_loss
         shared = self.shared_variables
@@ -522,7 +539,7 @@ class MultiTaskModel(keras.Model):
         cotangents: list[list] = []
         for index, (loss, task_variables) in enumerate(zip(scaled, own, strict=True)):
             found = tape.gradient(loss, seen + task_variables)
-            cotangents.append(found[: len(seen)])
+            cotangents.append(self._reversed(self.tasks[index], found[: len(seen)]))
             for variable, gradient in zip(
                 task_variables, found[len(seen) :], strict=True
             ):
@@ -539,7 +556,7 @@ class MultiTaskModel(keras.Model):
             copies=seen,
             cotangents=cotangents,
             variables=shared,
-            last_variables=self._compared(),
+            last_variables=self._compared() if self._compares_gradients else None,
             losses=whole,
             active=active,
             scale=scale(1.0),
@@ -551,6 +568,16 @@ class MultiTaskModel(keras.Model):
         extra = tape.gradient(scaled_penalty, variables)
         found = [grads.add(a, b) for a, b in zip(found, extra, strict=True)]
         return found, whole, active
+
+    def _reversed(self, task: Task, cotangents: list) -> list:
+        """Return the cotangents of the features as the shared variables get them."""
+        if task.role != "adversarial":
+            return cotangents
+        factor = -task.reversal_at(self.optimizer.iterations)
+        return [
+            None if c is None else tf.cast(factor * tf.cast(c, tf.float32), c.dtype)
+            for c in cotangents
+        ]
 
     def _look_ahead(
         self, inputs: Any, labels: dict, weights: dict | None, before: Any, active: Any

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
+from keras.optimizers.schedules import LearningRateSchedule
 
 ROLES = ("main", "auxiliary", "adversarial")
 
@@ -29,11 +30,16 @@ class Task:
             output and the item weights. The first is the primary one. The objects
             serve as templates: every compiled model makes its own copies.
         weight: Fixed, positive factor on the loss, before any balancing.
-        role: `"main"`, `"auxiliary"` (trains, but is no result) or `"adversarial"`.
+        role: `"main"`, `"auxiliary"` (trains, but is no result) or `"adversarial"`: its
+            own variables learn to predict, while those that it shares take its gradient
+            times `-reversal`, so that the shared features tell less and less of it
+            (Ganin et al., 2016). Only main tasks are exported, if not asked for.
+        reversal: Of an adversarial task: a number, or a schedule over the optimizer's
+            iterations such as `mtl_zoo.training.ReversalRamp`. Defaults to `1.0`.
 
     Raises:
-        TypeError: When head, loss or a metric is not of the kind named above.
-        ValueError: When name, weight or role is not allowed.
+        TypeError: When head, loss, a metric or reversal is not of the kind named above.
+        ValueError: When name, weight, role or reversal is not allowed.
 
     Example:
         >>> task = Task(
@@ -44,6 +50,9 @@ class Task:
         ... )
         >>> task.primary_metric
         ('digit_accuracy', 'up')
+
+    Reference:
+        - [Ganin et al., 2016](https://jmlr.org/papers/v17/15-239.html)
     """
 
     name: str
@@ -52,6 +61,7 @@ class Task:
     metrics: Iterable[keras.metrics.Metric] = ()
     weight: float = 1.0
     role: str = "main"
+    reversal: float | LearningRateSchedule = 1.0
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9_]*", str(self.name)):
@@ -79,6 +89,24 @@ class Task:
             raise ValueError(
                 f"The role {where} must be one of {ROLES}. Received: role={self.role!r}"
             )
+        self._check_reversal(where)
+
+    def _check_reversal(self, where: str) -> None:
+        if isinstance(self.reversal, LearningRateSchedule):
+            allowed = self.role == "adversarial"
+        elif isinstance(self.reversal, int | float):
+            allowed = self.reversal >= 0 and self.role == "adversarial"
+            allowed = allowed or self.reversal == 1.0
+        else:
+            raise TypeError(
+                f"The reversal {where} must be a number or a keras LearningRateSchedule"
+                f". Received: {self.reversal!r} of type {type(self.reversal).__name__}"
+            )
+        if not allowed:
+            raise ValueError(
+                f"The reversal {where} is for adversarial tasks, and not negative. "
+                f"Received: reversal={self.reversal!r}, role={self.role!r}"
+            )
 
     @property
     def primary_metric(self) -> tuple[str, str]:
@@ -90,6 +118,12 @@ class Task:
             return f"{self.name}_{metric.name}", metric_direction(metric)
         return f"{self.name}_loss", "down"
 
+    def reversal_at(self, step: Any) -> Any:
+        """Return the reversal behind so many iterations, a scalar float32."""
+        if isinstance(self.reversal, LearningRateSchedule):
+            return keras.ops.cast(self.reversal(step), "float32")
+        return keras.ops.convert_to_tensor(self.reversal, "float32")
+
     def get_config(self) -> dict[str, Any]:
         """Return a JSON-compatible description that `from_config` reads."""
         serialize = keras.saving.serialize_keras_object
@@ -100,7 +134,13 @@ class Task:
             "metrics": [serialize(metric) for metric in self.metrics],
             "weight": self.weight,
             "role": self.role,
+            **({} if self.role != "adversarial" else {"reversal": self._saved()}),
         }
+
+    def _saved(self) -> Any:
+        if not isinstance(self.reversal, LearningRateSchedule):
+            return self.reversal
+        return keras.saving.serialize_keras_object(self.reversal)
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Task:
@@ -113,6 +153,7 @@ class Task:
             metrics=[deserialize(metric) for metric in config["metrics"]],
             weight=config["weight"],
             role=config["role"],
+            reversal=deserialize(config.get("reversal", 1.0)),
         )
 
 

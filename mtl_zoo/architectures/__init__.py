@@ -13,6 +13,7 @@ from mtl_zoo.architectures.mtan import MTAN
 from mtl_zoo.architectures.nddr import NDDR
 from mtl_zoo.architectures.ple import PLE
 from mtl_zoo.architectures.selected_blocks import SelectedBlocks
+from mtl_zoo.architectures.shared_private import SharedPrivate
 from mtl_zoo.architectures.sluice import Sluice
 from mtl_zoo.architectures.soft_sharing import SoftSharing
 from mtl_zoo.architectures.towers import SeparateTowers
@@ -32,6 +33,7 @@ __all__ = [
     "MMoE",
     "SelectedBlocks",
     "SeparateTowers",
+    "SharedPrivate",
     "Sluice",
     "SoftSharing",
 ]

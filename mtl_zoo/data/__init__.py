@@ -21,7 +21,7 @@ Every set of texts (`btc`, `conll2003`, `fdu_mtl`, `gum`, `nlu_eval`,
 `text_sets.labelled` makes texts with labels for tasks of them, and `text_batches` makes
 batches of one set or several, drawn as `sampling` says.
 
-Rows of tables (`adult`, `office_caltech`, `school`, `tox21`) come as arrays:
+Rows of tables (`adult`, `amazon4`, `office_caltech`, `school`, `tox21`) come as arrays:
 `load(split)`.
 
 All but `digit_scenes` come as archives, and `archives` says where they are looked for:
@@ -34,6 +34,7 @@ from types import ModuleType
 
 __all__ = [
     "adult",
+    "amazon4",
     "archives",
     "btc",
     "conll2003",

@@ -81,7 +81,7 @@ def forward(
 
     Args:
         model: A built model.
-        tasks: Names of the tasks. Defaults to all.
+        tasks: Names of the tasks. Defaults to the main ones.
         outputs: `"decoded"`, what the heads decode, named as `to_serving` names it; or
             `"raw"`, what they return, named like the tasks.
         image_size: Height and width. Defaults to any that the model takes.
@@ -99,7 +99,7 @@ def forward(
         )
     if outputs not in OUTPUTS:
         raise ValueError(f"`outputs` is one of {OUTPUTS}. Received: {outputs!r}")
-    names = tuple(model.task_names if tasks is None else tasks)
+    names = tuple(model.main_tasks if tasks is None else tasks)
     unknown = sorted(set(names) - set(model.task_names))
     if unknown or not names:
         raise ValueError(

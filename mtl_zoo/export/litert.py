@@ -63,7 +63,7 @@ def to_litert(
             call `resize_tensor_input` before another size, or a signature runner, which
             does. A fixed size lets more of the file run in XNNPACK and other delegates.
         batch_size: Rows of a batch; `None` for any. Defaults to 1.
-        tasks: Names of the tasks. Defaults to all.
+        tasks: Names of the tasks. Defaults to the main ones.
         outputs: `"decoded"`, or `"raw"` for what heads return before their `decode`.
         quantize: `"int8"`, `"int8_all"` or `None` for float32. Defaults to `None`.
         representative: For int8, real inputs as the model will get them, about 100:

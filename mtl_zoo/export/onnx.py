@@ -44,7 +44,7 @@ def to_onnx(
         path: The file to make or replace; ends in `.onnx`.
         image_size: Height and width of images. Defaults to any, if the model takes any.
         batch_size: Rows of a batch. Defaults to any.
-        tasks: Names of the tasks. Defaults to all.
+        tasks: Names of the tasks. Defaults to the main ones.
         outputs: `"decoded"`, or `"raw"` for what heads return before their `decode`.
         example: A batch of inputs to compare on. Defaults to made-up ones.
         tolerance: Largest error allowed, see `FileReport`. Defaults to `1e-4`.

@@ -44,7 +44,7 @@ def to_openvino(
         path: The file to make or replace; ends in `.xml`.
         image_size: Height and width of images. Defaults to any, if the model takes any.
         batch_size: Rows of a batch. Defaults to any. Not 1 for decoded boxes.
-        tasks: Names of the tasks. Defaults to all.
+        tasks: Names of the tasks. Defaults to the main ones.
         outputs: `"decoded"`, or `"raw"` for what heads return before their `decode`.
         example: A batch of inputs to compare on. Defaults to made-up ones.
         tolerance: Largest error allowed, see `FileReport`. Defaults to `1e-4`.
@@ -127,7 +127,7 @@ def openvino_runner(path: str | os.PathLike, threads: int = 1) -> Run:
 
 
 def _has_boxes(model: MultiTaskModel, tasks: Sequence[str] | None) -> bool:
-    asked = model.task_names if tasks is None else tasks
+    asked = model.main_tasks if tasks is None else tasks
     return any(
         isinstance(task.head, Detection) for task in model.tasks if task.name in asked
     )

@@ -53,7 +53,7 @@ def to_serving(
             Made if need be.
         version: Number of the version. Defaults to the next free one.
         tasks: Names of the tasks to export, each with its head; the others are left
-            out. Defaults to all.
+            out. Defaults to the main tasks, and the variables of all.
         trunk: See `write_version`. Defaults to `"conv"`.
         profile: How the server will be run: `"plain"`, or with XLA switched on,
             `"xla_cpu"` or `"xla_gpu"`. Defaults to `"plain"`.
@@ -136,7 +136,7 @@ def write_version(
         version: Number of the version. Defaults to the next free one.
         name: Name of the model on the server, for the warm-up requests. Defaults to
             that of the folder.
-        tasks: Names of the tasks to export. Defaults to all.
+        tasks: Names of the tasks to export. Defaults to the main ones.
         trunk: What the twins compile: `"conv"`, the trunk as it is; `"xla_native"`,
             its rewriting on the same variables, see `mtl_zoo.export.xla_native`;
             `"none"` leaves the twins out. Defaults to `"conv"`.
@@ -223,7 +223,8 @@ def _options(
                 f"`{what}` must be one of {', '.join(known)}. Received: {value!r}"
             )
     check_preprocessing(preprocessing)
-    chosen = tuple(task.name for task in model.wanted(tasks))
+    wanted = model.main_tasks if tasks is None else tasks
+    chosen = tuple(task.name for task in model.wanted(wanted))
     if not chosen:
         raise ValueError(
             f"Expected at least one task of {list(model.task_names)}. Received: none."

@@ -15,6 +15,7 @@ from mtl_zoo.training.policy_search import PolicySearch
 from mtl_zoo.training.precision import bfloat16_products
 from mtl_zoo.training.relations import Relations
 from mtl_zoo.training.resume import Resume
+from mtl_zoo.training.reversal import ReversalRamp
 from mtl_zoo.training.soup import average_weights, soup
 from mtl_zoo.training.study import study
 
@@ -29,6 +30,7 @@ __all__ = [
     "RaiseOnNonFiniteLoss",
     "Relations",
     "Resume",
+    "ReversalRamp",
     "average_weights",
     "bfloat16_products",
     "config_from_flags",

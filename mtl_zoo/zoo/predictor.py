@@ -41,7 +41,6 @@ class Predictor:
             self.preprocessing["max_side"] = max_side
         check_preprocessing(self.preprocessing)
         tasks = config["config"]["tasks"]
-        self.task_names = tuple(task["name"] for task in tasks)
         self.class_names = {
             task["name"]: tuple(names)
             for task in tasks
@@ -60,7 +59,10 @@ class Predictor:
                 f"{os.fspath(name_or_path)!r}, whose inputs are "
                 f"{sorted(self._signature.structured_input_signature[1])}."
             )
-        # Which outputs are a task's own: what its own signature returns.
+        # Which outputs are a task's own: what its own signature returns. What only
+        # helped to train has none.
+        names = [task["name"] for task in tasks]
+        self.task_names = tuple(n for n in names if n in self._loaded.signatures)
         self._outputs = {
             task: sorted(self._loaded.signatures[task].structured_outputs)
             for task in self.task_names

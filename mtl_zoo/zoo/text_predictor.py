@@ -31,7 +31,6 @@ class TextPredictor:
                 "Expected a saved model that takes texts. Received "
                 f"{os.fspath(name_or_path)!r}; mtl_zoo.zoo.Predictor is for images."
             )
-        self.task_names = tuple(task["name"] for task in config["tasks"])
         self.class_names = {
             task["name"]: tuple(names)
             for task in config["tasks"]
@@ -45,6 +44,8 @@ class TextPredictor:
             os.fspath(registry.latest_version(name_or_path))
         )
         self._signature = self._loaded.signatures["serving_default"]
+        names = [task["name"] for task in config["tasks"]]
+        self.task_names = tuple(n for n in names if n in self._loaded.signatures)
         self._outputs = {
             task: {
                 output.removeprefix(f"{task}_"): output

@@ -48,6 +48,7 @@ SETTINGS = {
         skipped=lambda trunk, tasks: {tasks[-1].name: last_stage(trunk)}
     ),
     "SeparateTowers": _with(),
+    "SharedPrivate": _with(),
     # Stages of an image trunk differ in shape.
     "Sluice": _with(
         last_weight=lambda trunk, _: 1.0 if "stride_4" in trunk.stages else 0.9
