@@ -49,6 +49,25 @@ class Head(keras.layers.Layer):
             f"{type(self).__name__} does not define it. Write that method."
         )
 
+    def label_probabilities(self, raw: Any) -> Any:
+        """Returns how probable each label is, where the head predicts labels.
+
+        Architectures in which one task reads the labels of another find it here.
+
+        Args:
+            raw: What the head returned.
+
+        Returns:
+            `(batch, ..., labels)`, 0 where there is nothing to be labelled.
+
+        Raises:
+            NotImplementedError: If the head has no probabilities of labels.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} has no probabilities of labels that another task "
+            "could read. Use a head that does, such as Classification or Tagging."
+        )
+
     def select(self, features: Mapping[str, Any], name: str) -> Any:
         """Returns `features[name]`.
 
