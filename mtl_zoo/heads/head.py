@@ -21,6 +21,9 @@ class Head(keras.layers.Layer):
       dtype policy, with the batch as first axis.
     - `decode(raw)`: returns a tensor or a dict of tensors, batch first.
 
+    One that predicts labels may also write `label_probabilities(raw)`, `(batch, ...,
+    labels)`, 0 where there is nothing to be labelled: other tasks can read them then.
+
     Call arguments:
         features: Mapping of feature name to tensor. Names the head does not use are
             ignored.
@@ -47,25 +50,6 @@ class Head(keras.layers.Layer):
         raise NotImplementedError(
             "A head decodes its raw output in `decode(raw)`, but "
             f"{type(self).__name__} does not define it. Write that method."
-        )
-
-    def label_probabilities(self, raw: Any) -> Any:
-        """Returns how probable each label is, where the head predicts labels.
-
-        Architectures in which one task reads the labels of another find it here.
-
-        Args:
-            raw: What the head returned.
-
-        Returns:
-            `(batch, ..., labels)`, 0 where there is nothing to be labelled.
-
-        Raises:
-            NotImplementedError: If the head has no probabilities of labels.
-        """
-        raise NotImplementedError(
-            f"{type(self).__name__} has no probabilities of labels that another task "
-            "could read. Use a head that does, such as Classification or Tagging."
         )
 
     def select(self, features: Mapping[str, Any], name: str) -> Any:
