@@ -17,6 +17,7 @@ from mtl_zoo.training.relations import Relations
 from mtl_zoo.training.resume import Resume
 from mtl_zoo.training.soup import average_weights, soup
 from mtl_zoo.training.study import study
+from mtl_zoo.training.successive import SuccessiveRegularization
 
 __all__ = [
     "AdaptiveSharing",
@@ -29,6 +30,7 @@ __all__ = [
     "RaiseOnNonFiniteLoss",
     "Relations",
     "Resume",
+    "SuccessiveRegularization",
     "average_weights",
     "bfloat16_products",
     "config_from_flags",
