@@ -49,7 +49,7 @@ def bilstm(
         >>> trunk = bilstm(pieces, width=4, layers=2, units=3)
         >>> features = trunk(trunk.prepare(["Good film"]))
         >>> tuple(features["lstm_1"].shape), tuple(features["words"].shape)
-        ((1, 4, 6), (1, 2, 6))
+        ((1, 8, 6), (1, 2, 6))
     """
     if min(width, layers, units) < 1 or not 0 <= dropout < 1:
         raise ValueError(
