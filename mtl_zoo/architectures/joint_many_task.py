@@ -10,7 +10,7 @@ from keras import ops
 
 from mtl_zoo.architectures.copies import last_kernel
 from mtl_zoo.architectures.on_trunk import BETWEEN, OwnNecks, features_of
-from mtl_zoo.sharing import Sharing, middle
+from mtl_zoo.sharing import Sharing
 from mtl_zoo.task import Task
 from mtl_zoo.trunks.trunk import Trunk
 
@@ -228,7 +228,7 @@ class JointManyTask(OwnNecks):
 
     def sharing(self) -> Sharing:
         found = Sharing(self.task_names)
-        row = middle(len(self.tasks))
+        row = len(self.tasks)
         before = found.add("inputs", "inputs", 0, row)
         for at, stage in enumerate(self.stage_names):
             found.add(stage, stage, 2 * at + 1, row)
