@@ -107,6 +107,12 @@ def kinds() -> dict[str, Kind]:
     made["DeepRelationship"] = lambda trunk, tasks: architectures.DeepRelationship(
         trunk, tasks, "dense", units=[128]
     )
+    # The first half of the tasks a stage below the others.
+    made["JointManyTask"] = lambda trunk, tasks: architectures.JointManyTask(
+        trunk,
+        tasks,
+        {task.name: list(trunk.stages)[-2] for task in tasks[: len(tasks) // 2]},
+    )
     made["LearningToBranch"] = learning_to_branch
     made["Branched"] = branched
     made["AdaShare"] = adashare

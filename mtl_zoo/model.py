@@ -52,6 +52,8 @@ class MultiTaskModel(keras.Model):
         self.train_function: Any = None
         self.test_function: Any = None
         self.restore_iterator_from: str | None = None
+        # What a callback adds to the penalty while it trains the model.
+        self.extra_penalty: Callable[[], Any] | None = None
 
     # What an architecture writes.
 
@@ -102,7 +104,8 @@ class MultiTaskModel(keras.Model):
         By default what layers add: regularisers, and `add_loss`. No balancing method
         changes it.
         """
-        return sum(self.losses, ops.zeros(()))
+        total = sum(self.losses, ops.zeros(()))
+        return total if self.extra_penalty is None else total + self.extra_penalty()
 
     def after_update(self) -> None:
         """Follow the weights, in the graph, behind each step of the optimizer."""

@@ -77,10 +77,7 @@ def rows(name: str, metrics: dict[str, Any]) -> list[list[str]]:
     """One row for each task's first metric; the study's figures in the first."""
     made = []
     for title, alone, value in by_task(metrics):
-        made.append(
-            ["", title, format_spread(alone), format_spread(value)]
-            + [""] * 3
-        )
+        made.append(["", title, format_spread(alone), format_spread(value)] + [""] * 3)
     made[0][0] = _link(name, metrics)
     made[0][4] = f"{format_spread(metrics['delta_m']['per_task'], '+')} %"
     for column, figure in ((5, "parameters"), (6, "latency_ms")):

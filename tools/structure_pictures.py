@@ -22,6 +22,7 @@ KWARGS = {
             "layer_3": [["task_a"], ["task_b"], ["task_c"]],
         }
     },
+    "JointManyTask": {"levels": {"task_a": "layer_1", "task_b": "layer_2"}},
     "SelectedBlocks": {"skipped": {"task_b": ["layer_2"], "task_c": ["layer_3"]}},
     "DeepRelationship": {"feature": "layer_3", "units": [8]},
     "DSelectK": {"experts": 4, "selections": 2},

@@ -7,6 +7,7 @@ from mtl_zoo.architectures.cross_stitch import CrossStitch
 from mtl_zoo.architectures.deep_relationship import DeepRelationship
 from mtl_zoo.architectures.dselect_k import DSelectK
 from mtl_zoo.architectures.hard_sharing import HardSharing
+from mtl_zoo.architectures.joint_many_task import JointManyTask
 from mtl_zoo.architectures.learning_to_branch import LearningToBranch
 from mtl_zoo.architectures.mmoe import MMoE
 from mtl_zoo.architectures.mtan import MTAN
@@ -29,6 +30,7 @@ __all__ = [
     "DSelectK",
     "DeepRelationship",
     "HardSharing",
+    "JointManyTask",
     "LearningToBranch",
     "MMoE",
     "SelectedBlocks",

@@ -1,5 +1,6 @@
 """Evaluation: results, delta_m against baselines, metrics.json, pictures."""
 
+from mtl_zoo.evaluation.attachment_score import LAS, UAS
 from mtl_zoo.evaluation.box_f1 import BoxF1
 from mtl_zoo.evaluation.coco import CocoBoxes
 from mtl_zoo.evaluation.cost import cost
@@ -25,6 +26,8 @@ from mtl_zoo.evaluation.two_class_auc import TwoClassAUC
 
 __all__ = [
     "CONVENTIONS",
+    "LAS",
+    "UAS",
     "BoxF1",
     "CocoBoxes",
     "EntityF1",

@@ -4,10 +4,12 @@
 - `Segmentation`, `DenseRegression`: one answer a pixel.
 - `Detection`: boxes with classes and scores.
 - `Tagging`: a tag for each word of a text, decoded to entities.
+- `DependencyParsing`: a head and a relation for each word, decoded to a tree.
 """
 
 from mtl_zoo.heads.classification import Classification
 from mtl_zoo.heads.dense_regression import DenseRegression
+from mtl_zoo.heads.dependency_parsing import DependencyParsing
 from mtl_zoo.heads.detection import Detection, decode_boxes
 from mtl_zoo.heads.head import Head
 from mtl_zoo.heads.ordinal import Ordinal
@@ -18,6 +20,7 @@ from mtl_zoo.heads.tagging import Tagging
 __all__ = [
     "Classification",
     "DenseRegression",
+    "DependencyParsing",
     "Detection",
     "Head",
     "Ordinal",

@@ -86,6 +86,10 @@ class Classification(Head):
             "probabilities": ops.softmax(raw, axis=-1),
         }
 
+    def label_probabilities(self, raw: Any) -> Any:
+        """Returns the probabilities of the classes, `(batch, num_classes)`."""
+        return ops.softmax(raw, axis=-1)
+
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
         return {

@@ -21,6 +21,9 @@ class Head(keras.layers.Layer):
       dtype policy, with the batch as first axis.
     - `decode(raw)`: returns a tensor or a dict of tensors, batch first.
 
+    One that predicts labels may also write `label_probabilities(raw)`, `(batch, ...,
+    labels)`, 0 where there is nothing to be labelled: other tasks can read them then.
+
     Call arguments:
         features: Mapping of feature name to tensor. Names the head does not use are
             ignored.

@@ -189,6 +189,17 @@ class Tagging(Head):
             self.max_entities,
         )
 
+    def label_probabilities(self, raw: Mapping[str, Any]) -> Any:
+        """Returns the probabilities of each word's tags, `(batch, words, tags)`.
+
+        Given all words under the conditional random field, else word by word.
+        """
+        emissions, mask = raw["emissions"], is_word(raw)
+        if self.crf:
+            return linear_chain.marginals(emissions, raw["transitions"], mask)
+        chances = ops.softmax(emissions, axis=-1)
+        return ops.where(ops.expand_dims(mask, -1), chances, 0.0)
+
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
         return {

@@ -18,6 +18,7 @@ from mtl_zoo.training.resume import Resume
 from mtl_zoo.training.reversal import ReversalRamp
 from mtl_zoo.training.soup import average_weights, soup
 from mtl_zoo.training.study import study
+from mtl_zoo.training.successive import SuccessiveRegularization
 
 __all__ = [
     "AdaptiveSharing",
@@ -31,6 +32,7 @@ __all__ = [
     "Relations",
     "Resume",
     "ReversalRamp",
+    "SuccessiveRegularization",
     "average_weights",
     "bfloat16_products",
     "config_from_flags",

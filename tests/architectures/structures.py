@@ -39,6 +39,11 @@ SETTINGS = {
     "CrossStitch": _with(),
     "DSelectK": _with(experts=lambda *_: 3, first=behind_embeddings),
     "HardSharing": _with(),
+    "JointManyTask": _with(
+        levels=lambda trunk, tasks: {
+            task.name: list(trunk.stages)[-2] for task in tasks[:-1]
+        }
+    ),
     "LearningToBranch": _with(),
     "MMoE": _with(experts=lambda *_: 2, first=behind_embeddings),
     "MTAN": _with(),

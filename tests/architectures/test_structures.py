@@ -69,7 +69,7 @@ def test_every_weight_has_a_gradient_and_is_of_those_who_give_it(name, kind):
             continue  # The neck of a task whose head reads the trunk itself.
         if id(variable) in shared:
             # What `encode` runs stands among the variables of all.
-            some = name in ("NDDR", "PLE", "SelectedBlocks")
+            some = name in ("JointManyTask", "NDDR", "PLE", "SelectedBlocks")
             some = some or "pyramid" in variable.path  # of hard sharing
             assert len(readers) >= (1 if some else 2)
         else:

@@ -69,11 +69,15 @@ HEADS = ["Segmentation", "Classification", "Detection", "Regression", "DenseRegr
 GOLDENS = {
     "heads": {
         **{name: lambda name=name: task(name).head for name in HEADS},
+        "DependencyParsing": lambda: mtl.heads.DependencyParsing(
+            ["root", "obj"], arc_units=4, relation_units=3
+        ),
         "Ordinal": lambda: mtl.heads.Ordinal(3, class_names=["low", "mid", "high"]),
         "Tagging": lambda: tiny_text.tasks()[1].head,
     },
     "losses": {
         "BoxDetection": lambda: mtl.losses.BoxDetection(box_weight=3.0),
+        "Dependencies": lambda: mtl.losses.Dependencies(),
         "OrderedClasses": lambda: mtl.losses.OrderedClasses(),
         "Tags": lambda: mtl.losses.Tags(),
     },
@@ -98,6 +102,8 @@ GOLDENS = {
         ),
     },
     "evaluation": {
+        "UAS": lambda: mtl.evaluation.UAS(),
+        "LAS": lambda: mtl.evaluation.LAS(["root", "obj", "nsubj:pass"]),
         "EntityF1": lambda: mtl.evaluation.EntityF1(),
         "MacroF1": lambda: mtl.evaluation.MacroF1(3),
         "TwoClassAUC": lambda: mtl.evaluation.TwoClassAUC(),
