@@ -66,7 +66,7 @@ class SharedPrivate(OnTrunk):
         ... ]
         >>> model = SharedPrivate(mtl.trunks.mlp([8]), tasks)
         >>> model.build((None, 3))
-        >>> {task.name: task.head.output_kernel.shape for task in tasks}
+        >>> {t.name: tuple(t.head.output_map.kernel.shape) for t in tasks}
         {'height': (16, 1), 'age': (8, 1)}
 
     Differences from the paper:

@@ -477,3 +477,32 @@ def test_texts_train_and_are_measured(real_data, preset, name, archives):
         recipe.Config(single_task=recipe.TASKS[-1], preset=preset, **options)
     )
     assert alone.task_names == (recipe.TASKS[-1],)
+
+
+@pytest.mark.parametrize("changes", [{}, {"single_task": "sentiment"}])
+def test_amazon_dann_gives_a_study_what_it_needs(real_data, tmp_path, changes):
+    folder = str(real_data("amazon4_svmlight"))
+    recipe = load("amazon_dann")
+    config = recipe.Config(
+        tiny=True, data_dir=folder, workdir=str(tmp_path / "run"), **changes
+    )
+    result = recipe.run(config)
+    assert_documented_form(result["test"], result["directions"], recipe.TASKS)
+    assert 0 <= result["cost"]["domain_accuracy"] <= 1
+    model = mtl.load(tmp_path / "run" / "model.keras", compile=True)
+    assert model.main_tasks == ("sentiment",)
+    assert_close(recipe.evaluate(model, config), result["test"])
+
+
+def test_amazon_dann_knows_no_label_of_the_target(real_data):
+    folder = str(real_data("amazon4_svmlight"))
+    recipe = load("amazon_dann")
+    config = recipe.Config(source="kitchen", target="books", data_dir=folder)
+    inputs, labels, weights = recipe.training_rows(config)
+    of_target = labels["domain"] == 1
+    assert of_target.sum() == 2000 and (~of_target).sum() == 1800
+    assert not np.any(weights["sentiment"][of_target])
+    assert not np.any(labels["sentiment"][of_target])
+    assert np.all(weights["domain"] == 1) and np.all(weights["sentiment"][~of_target])
+    held_out, _ = recipe.reviews("validation", config)
+    assert inputs.shape == (3800, 5000) and held_out.shape == (200, 5000)
