@@ -97,7 +97,7 @@ def kinds() -> dict[str, Kind]:
         name: getattr(architectures, name)
         for name in (
             *("HardSharing", "SeparateTowers", "SoftSharing", "CrossStitch", "NDDR"),
-            *("Sluice", "MTAN", "MMoE", "DSelectK", "PLE", "Adapters"),
+            *("Sluice", "MTAN", "MMoE", "DSelectK", "PLE", "SharedPrivate", "Adapters"),
         )
     }
     # The stages whose states it adds must have one shape: here the heads read the last.

@@ -31,12 +31,12 @@ KWARGS = {
 
 
 def tasks() -> list[mtl.Task]:
-    """Three regressions on the last stage."""
+    """Three classifications of the last stage."""
     return [
         mtl.Task(
             name,
-            mtl.heads.Regression(1, feature=STAGES[-1]),
-            keras.losses.MeanSquaredError(),
+            mtl.heads.Classification(3, feature=STAGES[-1]),
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         )
         for name in ("task_a", "task_b", "task_c")
     ]
