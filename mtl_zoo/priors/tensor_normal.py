@@ -231,16 +231,18 @@ class TensorNormal(Prior):
         count = math.prod(self.shape)
         start = self.start_variance or 1.0 / self.shape[0]
         constant = -0.5 * count * math.log(2.0 * math.pi * start)
-        return constant - log_density(weights, self._related(), self.variance)
+        return constant - log_density(
+            weights, self._related(self.covariances), self.variance
+        )
 
     def of_inputs(self, name: str) -> Prior:
         kinds = ("low_rank" if self.kinds is None else self.kinds[0], "identity")
         changes = {"kinds": kinds, "epsilon": (self._share(0), 0.0), "name": name}
         return type(self).from_config({**self.get_config(), **changes})
 
-    def _related(self) -> list[Covariance | None]:
+    def _related(self, covariances: list[Covariance]) -> list[Covariance | None]:
         """The covariances, without those that are the identity and stay it."""
-        pairs = zip(self.forms, self.covariances, strict=True)
+        pairs = zip(self.forms, covariances, strict=True)
         return [None if form == "identity" else found for form, found in pairs]
 
     def _share(self, mode: int) -> float:
@@ -251,7 +253,8 @@ class TensorNormal(Prior):
         weights = ops.cast(weights, self.variance.dtype)
         # Training that diverges is to end with a loss that says so, not in `eigh`.
         weights = ops.where(ops.isfinite(weights), weights, 0.0)
-        covariances, related = self.covariances, self._related()
+        covariances = self.covariances
+        related = self._related(covariances)
         variance = ops.convert_to_tensor(self.variance)
         for mode, kind in enumerate(self.forms):
             if kind == "identity":
