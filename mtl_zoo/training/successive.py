@@ -59,7 +59,6 @@ class SuccessiveRegularization(keras.callbacks.Callback):
         self.variables = None if variables is None else list(variables)
         self.distance: list[float] = []
         self._pairs: list[tuple[keras.Variable, keras.Variable]] = []
-        self._epoch = -1
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         """Keep the weights as they are, and add the penalty."""
@@ -94,7 +93,6 @@ class SuccessiveRegularization(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Note how far the weights have come."""
-        self._epoch = epoch
         self.distance.append(float(self._squared_distance()))
 
     def on_train_end(self, logs: dict | None = None) -> None:
@@ -105,7 +103,7 @@ class SuccessiveRegularization(keras.callbacks.Callback):
     def get_state(self) -> dict[str, Any]:
         """Return what `set_state` needs: JSON values and arrays."""
         return {
-            "epoch": self._epoch,
+            "epoch": len(self.distance) - 1,
             "distance": list(self.distance),
             **{
                 f"before_{index}": np.asarray(before)
@@ -115,7 +113,6 @@ class SuccessiveRegularization(keras.callbacks.Callback):
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Go on where `get_state` was called, in a `fit` that has begun."""
-        self._epoch = state["epoch"]
         self.distance = list(state["distance"])
         for index, (_, before) in enumerate(self._pairs):
             before.assign(state[f"before_{index}"])
