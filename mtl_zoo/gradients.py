@@ -70,10 +70,23 @@ def assign(variable: keras.Variable, value: Any) -> None:
 
 
 def add(left: Any, right: Any) -> Any:
-    """Return the sum of two gradients of which either may be `None`."""
+    """Return the sum of two gradients of which either may be `None`.
+
+    Those of a table of embeddings are slices, which do not add up: dense ones do.
+    """
     if left is None or right is None:
         return right if left is None else left
-    return left + right
+    return tf.convert_to_tensor(left) + tf.convert_to_tensor(right)
+
+
+def times(gradient: Any, factor: Any) -> Any:
+    """Return a gradient, or slices of one, times a scalar, in its own dtype."""
+    factor = tf.cast(factor, gradient.dtype)
+    if isinstance(gradient, tf.IndexedSlices):
+        return tf.IndexedSlices(
+            gradient.values * factor, gradient.indices, gradient.dense_shape
+        )
+    return gradient * factor
 
 
 def size_of(variables: list) -> int:

@@ -547,7 +547,7 @@ class MultiTaskModel(keras.Model):
                 task_variables, found[len(seen) :], strict=True
             ):
                 if of_losses is not None and gradient is not None:
-                    gradient = gradient * tf.cast(of_losses[index], gradient.dtype)
+                    gradient = grads.times(gradient, of_losses[index])
                 gradients[id(variable)] = grads.add(
                     gradients.get(id(variable)), gradient
                 )

@@ -47,3 +47,17 @@ def test_one_replica_needs_no_sum():
     value = tf.constant([1.0])
     assert gradients.replicas() == 1
     assert gradients.sum_over_replicas(value) is value
+
+
+def test_slices_add_up_and_are_scaled():
+    slices = tf.IndexedSlices(tf.ones((2, 2)), tf.constant([0, 2]), tf.constant([3, 2]))
+    dense = [[1.0, 1.0], [0.0, 0.0], [1.0, 1.0]]
+    total = gradients.add(slices, slices)
+    np.testing.assert_array_equal(total, 2 * np.array(dense))
+    np.testing.assert_array_equal(
+        gradients.add(slices, tf.ones((3, 2))), np.add(dense, 1)
+    )
+    scaled = gradients.times(slices, 0.5)
+    assert isinstance(scaled, tf.IndexedSlices)
+    np.testing.assert_array_equal(tf.convert_to_tensor(scaled), 0.5 * np.array(dense))
+    np.testing.assert_array_equal(gradients.times(tf.ones(2), 3.0), [3.0, 3.0])

@@ -274,9 +274,53 @@ def test_fdu_mtl_sluice_gives_a_study_what_it_needs(real_data, tmp_path, changes
     assert_close(recipe.evaluate(model, config), result["test"])
 
 
-def test_fdu_mtl_sluice_has_clean_splits(real_data):
+@pytest.mark.parametrize(
+    "changes", [{}, {"sharing": "hard_sharing"}, {"single_task": "books"}]
+)
+def test_fdu_mtl_adversarial_gives_a_study_what_it_needs(real_data, tmp_path, changes):
+    folder = real_data("fdu_mtl")
+    recipe = load("fdu_mtl_adversarial")
+    config = recipe.Config(
+        tiny=True, data_dir=str(folder), workdir=str(tmp_path), terms=500, **changes
+    )
+    result = recipe.run(config)
+    tasks = [t for t in recipe.TASKS if config.single_task in ("", t)]
+    assert_documented_form(result["test"], result["directions"], tasks)
+    assert tuple(result["test_with_leaked"]) == tuple(tasks)
+    assert (result["domain_accuracy"] is None) == bool(config.single_task)
+    model = mtl.load(tmp_path / "model.keras", compile=True)
+    assert model.main_tasks == tuple(tasks)
+    assert_close(recipe.evaluate(model, config), result["test"])
+
+
+def test_fdu_mtl_adversarial_joins_figures_of_all_ways(tmp_path, monkeypatch):
+    recipe = load("fdu_mtl_adversarial")
+    monkeypatch.setattr(recipe, "TASKS", recipe.TASKS[:2])
+    for kind in ("multi_task", *recipe.WAYS[1:], *recipe.TASKS):
+        (tmp_path / f"{kind}-seed0").mkdir()
+        accuracy = 0.5 if kind == recipe.TASKS[0] else 0.75
+        tasks = (kind,) if kind in recipe.TASKS else recipe.TASKS
+        result = {
+            "domain_accuracy_at_start": 0.25,
+            "domain_accuracy": 0.125,
+            "test_with_leaked": {name: {"accuracy": accuracy} for name in tasks},
+        }
+        evaluation.write_json(result, tmp_path / f"{kind}-seed0" / "result.json")
+    found = recipe.figures(recipe.Config(workdir=str(tmp_path)))
+    assert found["domain_accuracy"]["shared_private"]["mean"] == 0.125
+    means = {name: one["mean"] for name, one in found["accuracy_with_leaked"].items()}
+    assert means == {
+        "multi_task": 0.75,
+        "shared_private": 0.75,
+        "hard_sharing": 0.75,
+        "single_task": 0.625,
+    }
+
+
+@pytest.mark.parametrize("name", ["fdu_mtl_sluice", "fdu_mtl_adversarial"])
+def test_fdu_mtl_has_clean_splits(real_data, name):
     folder = str(real_data("fdu_mtl"))
-    recipe = load("fdu_mtl_sluice")
+    recipe = load(name)
     sizes = {
         split: len(recipe.rows(split, folder))
         for split in ("train", "validation", "test", "test_with_leaked")
