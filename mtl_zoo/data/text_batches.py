@@ -5,7 +5,7 @@ and lays them out in windows. What `trunks.WordPieces` returns is what a model t
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -35,10 +35,14 @@ class WordTags:
     Attributes:
         starts: Character at which each word begins, increasing.
         tags: Number of each word's tag; see `mtl_zoo.entities`.
+        spans: Whether tags are those of entities, which may go on in the next word.
+            Defaults to `True`; else a tag is of one word, and what the model cuts off
+            behind it has none.
     """
 
     starts: Sequence[int]
     tags: Sequence[int]
+    spans: bool = field(default=True, repr=False)
 
 
 @dataclass(frozen=True)
@@ -233,15 +237,19 @@ def _aligned(starts: np.ndarray, word_tags: WordTags) -> np.ndarray:
     """Return tag and whether it is scored for each word of the model, `(words, 2)`.
 
     A word of the corpus may be several of the model's. The first has its tag; those
-    behind it go on with the entity, `I-` for `B-`, and are not scored.
+    behind it go on with the entity, `I-` for `B-`, and are not scored; or have none,
+    -1, where tags are no spans.
     """
     if not len(starts):
         return np.zeros((0, 2), "int32")
     owner = np.searchsorted(word_tags.starts, starts, side="right") - 1
     tags = np.asarray(word_tags.tags, "int32")[owner]
     scored = np.diff(owner, prepend=-1) > 0
-    begins = (tags > 0) & (tags % 2 == 1)
-    tags = np.where(begins & ~scored, tags + 1, tags)
+    if word_tags.spans:
+        begins = (tags > 0) & (tags % 2 == 1)
+        tags = np.where(begins & ~scored, tags + 1, tags)
+    else:
+        tags = np.where(scored, tags, -1)
     return np.stack([tags, scored], axis=1).astype("int32")
 
 

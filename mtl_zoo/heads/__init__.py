@@ -4,6 +4,7 @@
 - `Segmentation`, `DenseRegression`: one answer a pixel.
 - `Detection`: boxes with classes and scores.
 - `Tagging`: a tag for each word of a text, decoded to entities.
+- `WordClassification`: a class for each word, on its own.
 - `DependencyParsing`: a head and a relation for each word, decoded to a tree.
 """
 
@@ -16,6 +17,7 @@ from mtl_zoo.heads.ordinal import Ordinal
 from mtl_zoo.heads.regression import Regression
 from mtl_zoo.heads.segmentation import Segmentation
 from mtl_zoo.heads.tagging import Tagging
+from mtl_zoo.heads.word_classification import WordClassification
 
 __all__ = [
     "Classification",
@@ -27,5 +29,6 @@ __all__ = [
     "Regression",
     "Segmentation",
     "Tagging",
+    "WordClassification",
     "decode_boxes",
 ]
