@@ -73,6 +73,7 @@ GOLDENS = {
             ["root", "obj"], arc_units=4, relation_units=3
         ),
         "Ordinal": lambda: mtl.heads.Ordinal(3, class_names=["low", "mid", "high"]),
+        "WordClassification": lambda: mtl.heads.WordClassification("ABCD"),
         "Tagging": lambda: tiny_text.tasks()[1].head,
     },
     "losses": {

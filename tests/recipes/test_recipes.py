@@ -325,7 +325,11 @@ def test_multi_mnist_has_every_method_of_balancing():
     recipe = load("multi_mnist_balancing")
     balancing = mtl.balancing
     bases = {balancing.Balancing, balancing.LossBalancing, balancing.GradientBalancing}
-    need_arguments = {balancing.Fixed, balancing.Scheduled}
+    need_arguments = {
+        balancing.Fixed,
+        balancing.Scheduled,
+        balancing.GradientSimilarity,
+    }
     public = [getattr(balancing, name) for name in balancing.__all__]
     methods = {t for t in public if isinstance(t, type)} - bases - need_arguments
     made = [make() for make in recipe.METHODS.values()]
