@@ -125,11 +125,12 @@ def build_model(config: Config) -> mtl.MultiTaskModel:
     if config.single_task or config.architecture == "flat":
         model = mtl.architectures.HardSharing(trunk, tasks, name="joint_many_task")
     else:
-        stages = list(trunk.stages)[-len(tasks) :]
+        stages = list(trunk.stages)
+        places = (max(i - len(tasks), -len(stages)) for i in range(len(tasks)))
         model = mtl.architectures.JointManyTask(
             trunk,
             tasks,
-            levels={t.name: s for t, s in zip(tasks, stages, strict=True)},
+            levels={t.name: stages[i] for t, i in zip(tasks, places, strict=True)},
             join=join,
             name="joint_many_task",
         )

@@ -36,6 +36,9 @@ def drawn(rule, count, seed=0):
         (sampling.Proportional(SIZES), 5, [0.9, 0.1]),
         (sampling.Temperature(SIZES, 2.0), 5, [0.75, 0.25]),  # 30 : 10
         (sampling.RoundRobin(), 5, [0.0, 1.0]),
+        (sampling.Blocks(3), 2, [1.0, 0.0]),
+        (sampling.Blocks(3), 5, [0.0, 1.0]),
+        (sampling.Blocks(3), 6, [1.0, 0.0]),
         (sampling.Annealed(SIZES, epochs=3, per_epoch=10), 9, [0.9, 0.1]),
         (
             sampling.Annealed(SIZES, epochs=3, per_epoch=10),
