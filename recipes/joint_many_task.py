@@ -140,7 +140,10 @@ def build_model(config: Config) -> mtl.MultiTaskModel:
 
 def recurrent(pretrained: mtl.trunks.Trunk) -> mtl.trunks.Trunk:
     """Five LSTMs on the embeddings of a pretrained trunk's word pieces."""
-    table = max(pretrained.stages["embeddings"].weights, key=lambda w: w.shape[0])
+    size = len(pretrained.prepare.vocabulary)
+    (table,) = (
+        w for w in pretrained.stages["embeddings"].weights if w.shape[0] == size
+    )
     trunk = mtl.trunks.bilstm(
         pretrained.prepare, width=table.shape[-1], layers=len(TASKS), pairs=True
     )

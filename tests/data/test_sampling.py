@@ -126,6 +126,7 @@ def test_a_new_process_goes_on_exactly(tmp_path):
         (lambda: sampling.Proportional({}), "above 0"),
         (lambda: sampling.Temperature(SIZES, 0), "above 0"),
         (lambda: sampling.Annealed(SIZES, epochs=1, per_epoch=5), "at least 2 epochs"),
+        (lambda: sampling.Blocks(0), "at least 1 position"),
         (lambda: sampling.mix({}, sampling.Uniform(), 0), "at least one stream"),
         (
             lambda: sampling.mix(
