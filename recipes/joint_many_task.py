@@ -125,11 +125,12 @@ def build_model(config: Config) -> mtl.MultiTaskModel:
     if config.single_task or config.architecture == "flat":
         model = mtl.architectures.HardSharing(trunk, tasks, name="joint_many_task")
     else:
-        stages = list(trunk.stages)[-len(tasks) :]
+        stages = list(trunk.stages)
+        places = (max(i - len(tasks), -len(stages)) for i in range(len(tasks)))
         model = mtl.architectures.JointManyTask(
             trunk,
             tasks,
-            levels={t.name: s for t, s in zip(tasks, stages, strict=True)},
+            levels={t.name: stages[i] for t, i in zip(tasks, places, strict=True)},
             join=join,
             name="joint_many_task",
         )
@@ -139,7 +140,10 @@ def build_model(config: Config) -> mtl.MultiTaskModel:
 
 def recurrent(pretrained: mtl.trunks.Trunk) -> mtl.trunks.Trunk:
     """Five LSTMs on the embeddings of a pretrained trunk's word pieces."""
-    table = max(pretrained.stages["embeddings"].weights, key=lambda w: w.shape[0])
+    size = len(pretrained.prepare.vocabulary)
+    (table,) = (
+        w for w in pretrained.stages["embeddings"].weights if w.shape[0] == size
+    )
     trunk = mtl.trunks.bilstm(
         pretrained.prepare, width=table.shape[-1], layers=len(TASKS), pairs=True
     )

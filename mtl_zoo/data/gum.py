@@ -23,11 +23,27 @@ import tensorflow_datasets as tfds
 from mtl_zoo.data import conllu, text_sets
 from mtl_zoo.entities import tag_names
 
-__all__ = ["GENRES", "RELATIONS", "TAGS", "TYPES", "UPOS", "Gum", "load"]
+__all__ = [
+    "GENRES",
+    "RELATIONS",
+    "SENTENCE_TYPES",
+    "TAGS",
+    "TYPES",
+    "UPOS",
+    "Gum",
+    "load",
+]
 
 TYPES = ("LOC", "ORG", "PER")
 TAGS = tag_names(TYPES)
 UPOS, RELATIONS = conllu.UPOS, conllu.RELATIONS
+
+# Declarative, fragment, gerund, imperative, infinitive, interjection, several, another,
+# yes-no question, subjunctive, wh-question.
+SENTENCE_TYPES = (
+    *("decl", "frag", "ger", "imp", "inf", "intj"),
+    *("multiple", "other", "q", "sub", "wh"),
+)
 
 GENRES = ("academic", "bio", "court", "interview", "news", "voyage")
 
@@ -52,10 +68,10 @@ class Gum(text_sets.TextSet):
     """TFDS builder of the CoNLL-U files, open genres alone."""
 
     name = "gum"
-    VERSION = tfds.core.Version("1.1.0")  # parts of speech and trees
+    VERSION = tfds.core.Version("1.1.0")  # parts of speech, trees, types
     DESCRIPTION = (
         "Edited English with three types of named entities, as BIO tags, parts of "
-        "speech and dependency trees."
+        "speech, dependency trees and the kind of each sentence."
     )
     HOMEPAGE = "https://gucorpling.org/gum/"
     CITATION = (
@@ -71,18 +87,25 @@ CC BY 2.5 (news, interview)"
         return {
             **text_sets.tagged_words(TAGS),
             **text_sets.parsed_words(UPOS, RELATIONS),
+            "sentence_type": tfds.features.ClassLabel(names=SENTENCE_TYPES),
         }
 
     def examples(self, source: pathlib.Path, split: str) -> Iterator[dict]:
         """See `TextSet`."""
-        genre = ""
+        genre = sentence_type = ""
         for sentence in conllu.read(source / f"{_FILES[split]}.conllu.gz"):
             for line in sentence.comments:
                 if line.startswith("# newdoc id = GUM_"):
                     genre = line.split("_")[1]
+                elif line.startswith("# s_type = "):
+                    sentence_type = line.removeprefix("# s_type = ").strip()
             if genre in GENRES:
                 tokens = [_Token.of(columns) for columns in sentence.columns]
-                yield {**text_sets.parsed(sentence), "tags": _tags(tokens)}
+                yield {
+                    **text_sets.parsed(sentence),
+                    "tags": _tags(tokens),
+                    "sentence_type": sentence_type,
+                }
 
 
 def load(
@@ -97,7 +120,8 @@ def load(
     Returns:
         A dataset of `{"words": strings (n,), "tags": int64 (n,), numbers of TAGS,
         "upos": int64 (n,), numbers of UPOS, "heads": int64 (n,), 0 for the root and
-        words from 1, "relations": int64 (n,), numbers of RELATIONS}`.
+        words from 1, "relations": int64 (n,), numbers of RELATIONS, "sentence_type":
+        int64, number of SENTENCE_TYPES}`.
 
     Raises:
         DataNotFoundError: When the archive is not there.

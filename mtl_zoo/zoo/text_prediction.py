@@ -65,6 +65,7 @@ def coloured(prediction: Mapping[str, Any]) -> str:
         for found in prediction.values()
         if isinstance(found, list)
         for entity in found
+        if "type" in entity
     ]
     for entity, colour in sorted(marks, key=lambda m: m[0]["start"], reverse=True):
         start, end = entity["start"], entity["end"]
@@ -82,7 +83,17 @@ def coloured(prediction: Mapping[str, Any]) -> str:
                 f"  {_FAINT}{task}{_RESET} {_BOLD}{colour}{found['label']}{_RESET} "
                 f"{chance:.2f}"
             )
+        elif isinstance(found, list) and found and "type" not in found[0]:
+            words = " ".join(map(_word, found))
+            lines.append(f"  {_FAINT}{task}{_RESET} {words}")
     return "\n".join(lines)
+
+
+def _word(word: Mapping[str, Any]) -> str:
+    """Return a word with its class, or with its head and relation."""
+    head = f"{word['head']}:" if "head" in word else ""
+    text = _printable(word["text"])
+    return f"{text}{_FAINT}/{head}{word.get('label', word.get('relation'))}{_RESET}"
 
 
 def _texts_of(content: bytes, whole: bool) -> list[bytes]:

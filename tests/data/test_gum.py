@@ -6,7 +6,7 @@ import pytest
 
 from mtl_zoo.data import gum
 
-HEADER = "# newdoc id = GUM_{genre}_x\n# sent_id = 1\n"
+HEADER = "# newdoc id = GUM_{genre}_x\n# sent_id = 1\n# s_type = frag\n"
 
 
 def sentence(*tokens):
@@ -75,6 +75,7 @@ def test_open_genres_alone(tmp_path):
     assert [row["words"].tolist() for row in rows] == [[b"bio"], [b"news"]]
     assert [[gum.TAGS[t] for t in row["tags"]] for row in rows] == [["B-PER"]] * 2
     assert [row["heads"].tolist() for row in rows] == [[0]] * 2
+    assert {gum.SENTENCE_TYPES[row["sentence_type"]] for row in rows} == {"frag"}
     assert [gum.UPOS[i] for row in rows for i in row["upos"]] == ["X", "X"]
 
 

@@ -19,6 +19,7 @@ from absl import flags as absl_flags
 import mtl_zoo as mtl
 from mtl_zoo import evaluation
 from mtl_zoo.data import adult, multi_mnist, nuclei, pets, sampling, text_batches
+from tests.test_spanning_tree import is_tree
 from tests.zoo import tiny_text
 
 FOLDER = Path(__file__).parents[2] / "recipes"
@@ -481,6 +482,61 @@ def test_texts_train_and_are_measured(real_data, preset, name, archives):
         recipe.Config(single_task=recipe.TASKS[-1], preset=preset, **options)
     )
     assert alone.task_names == (recipe.TASKS[-1],)
+
+
+@pytest.mark.parametrize(
+    ("changes", "architecture", "tasks"),
+    [
+        ({}, "JointManyTask", 5),
+        ({"architecture": "flat"}, "HardSharing", 5),
+        ({"trunk": "bilstm"}, "JointManyTask", 5),
+        ({"single_task": "parse"}, "HardSharing", 1),
+        ({"single_task": "relatedness", "trunk": "bilstm"}, "HardSharing", 1),
+    ],
+)
+def test_joint_many_task_trains_and_is_measured(
+    real_data, preset, changes, architecture, tasks
+):
+    (folder,) = {real_data(archive) for archive in ("ud_ewt", "conll2000", "sick")}
+    recipe = load("joint_many_task")
+    config = recipe.Config(tiny=True, data_dir=str(folder), preset=preset, **changes)
+    rows = text_batches.training_batches(
+        recipe.load("train", config),
+        recipe.word_pieces(recipe.build_model(config)),
+        batch_size=16,
+        seed=0,
+        sampling=sampling.Uniform(),
+        mixed=True,
+    )
+    model = one_step(recipe, config, rows)
+    assert type(model) is getattr(mtl.architectures, architecture)
+    assert len(model.task_names) == tasks
+
+
+def test_joint_many_task_in_turns_gives_a_study_what_it_needs(
+    real_data, preset, tmp_path
+):
+    (folder,) = {real_data(archive) for archive in ("ud_ewt", "conll2000", "sick")}
+    recipe = load("joint_many_task")
+    config = recipe.Config(
+        tiny=True,
+        data_dir=str(folder),
+        preset=preset,
+        workdir=str(tmp_path),
+        order="successive",
+        turns=1,
+    )
+    result = recipe.run(config)
+    assert_documented_form(result["test"], result["directions"], recipe.TASKS)
+    cost = result["cost"]
+    assert cost["forgotten"] == sum(cost[f"forgotten_{t}"] for t in recipe.TASKS)
+    model = mtl.load(tmp_path / "model.keras", compile=True)
+    assert_close(recipe.evaluate(model, config), result["test"])
+    again = recipe.run(config)  # a finished run is read back
+    assert again["cost"] == cost
+    decoded = model.predict_tasks(["Jane saw the film .", "Go !"])["parse"]
+    for heads in np.asarray(decoded["heads"]):
+        assert is_tree(heads[heads >= 0])
 
 
 @pytest.mark.parametrize("changes", [{}, {"single_task": "sentiment"}])
