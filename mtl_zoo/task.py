@@ -36,7 +36,8 @@ class Task:
         role: `"main"`, `"auxiliary"` (trains, but is no result) or `"adversarial"`: its
             own variables learn to predict, while those that it shares take its gradient
             times `-reversal`, so that the shared features tell less and less of it
-            (Ganin et al., 2016). Only main tasks are exported, if not asked for.
+            (Ganin et al., 2016); see the note below. Only main tasks are exported, if
+            not asked for.
         reversal: Of an adversarial task: a number, or a schedule over the optimizer's
             iterations such as `mtl_zoo.training.ReversalRamp`. Defaults to `1.0`.
 
@@ -54,6 +55,17 @@ class Task:
         ... )
         >>> task.primary_metric
         ('digit_accuracy', 'up')
+
+    Note on adversarial tasks:
+        Near the balance, a linear head `w` on features whose means differ by `m` has
+        `dw/dt = -m - (A + c) w` and `dm/dt = reversal |g|^2 w`, but for constant
+        factors: `A` is the covariance of the features, `c` an L2 penalty on `w`, `g`
+        the difference of the inputs' means. That is an oscillator, damped by `A + c`
+        alone. If steps or momentum outweigh the damping it grows, and the features
+        tell more of the domain than before. What helps is a penalty on the head
+        (`heads.Classification(kernel_regularizer=)`), inputs of length 1, and an
+        optimizer that keeps the size of gradients, such as SGD: the steps of Adam do
+        not shrink as `w` and `m` do.
 
     Reference:
         - [Ganin et al., 2016](https://jmlr.org/papers/v17/15-239.html)

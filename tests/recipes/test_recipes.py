@@ -661,3 +661,15 @@ def test_amazon_dann_knows_no_label_of_the_target(real_data):
     assert np.all(weights["domain"] == 1) and np.all(weights["sentiment"][~of_target])
     held_out, _ = recipe.reviews("validation", config)
     assert inputs.shape == (3800, 5000) and held_out.shape == (200, 5000)
+    np.testing.assert_allclose(np.linalg.norm(inputs, axis=1), 1.0, rtol=1e-5)
+
+
+def test_amazon_dann_measures_how_far_domains_are_apart():
+    recipe = load("amazon_dann")
+    rng = np.random.default_rng(0)
+
+    def domains(shift):
+        return [rng.normal(size=(n, 3)) + shift * k for k, n in enumerate((900, 300))]
+
+    assert recipe.separation(domains(9.0), domains(9.0)) == 1.0
+    assert abs(recipe.separation(domains(0.0), domains(0.0)) - 0.5) < 0.06
