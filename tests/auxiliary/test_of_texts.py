@@ -117,9 +117,7 @@ def test_log_frequency_by_hand():
 def test_log_frequency_of_words_that_the_model_cuts():
     """`u.s.` is four words for the model: all have its class, the first counts."""
     frequency = aux.LogFrequency(["u.s. u.s. u.s. film"])
-    data = LabelledTexts(
-        ["film u.s. film"], {"ner": [WordTags((0, 5, 10), (0, 0, 0))]}
-    )
+    data = LabelledTexts(["film u.s. film"], {"ner": [WordTags((0, 5, 10), (0, 0, 0))]})
     data = frequency.add(data)
     (_, labels, _) = next(
         iter(text_batches.evaluation_batches({"one": data}, tiny_text.trunk().prepare))

@@ -75,7 +75,6 @@ GOLDENS = {
         "Rating": lambda: mtl.heads.Rating(1, 5, feature="stride_8"),
         "WordClassification": lambda: mtl.heads.WordClassification(["NOUN", "VERB"]),
         "Ordinal": lambda: mtl.heads.Ordinal(3, class_names=["low", "mid", "high"]),
-        "WordClassification": lambda: mtl.heads.WordClassification("ABCD"),
         "Tagging": lambda: tiny_text.tasks()[1].head,
     },
     "losses": {
