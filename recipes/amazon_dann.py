@@ -6,21 +6,29 @@ al., 2016). DANN is a hidden layer with two linear heads: one predicts the senti
 from labels of the source alone; the other the domain, and its gradient is reversed for
 the layer. `--single_task=sentiment` is the same network on the source only.
 
-No label of the target is used in training or to choose anything: settings are fixed
-beforehand, the schedule of the reversal being the paper's, and the last step's weights
-are taken. The test reviews of the target are read once. A tenth of the source's
-training reviews is held out, and its accuracy reported.
+Layer and adversary push each other in circles (see `mtl_zoo.Task`): without a penalty
+on the adversary, or with Adam, the circles grow, and the layer tells more of the domain
+in the end than at the start. Here they are damped: `damping` is an L2 penalty on the
+adversary, inputs are TF-IDF vectors of length 1, the optimizer is SGD with momentum.
+
+No label of the target is used in training or to choose anything: learning rate, epochs
+and inputs were compared by the accuracy on held-out reviews of the sources, damping and
+strength by the domain accuracy; the schedule of the reversal is the paper's, and the
+last step's weights are taken. Of the source's training reviews, a tenth is held out.
 
 `domain_accuracy` says what the layer still tells of the domain: that of a new linear
-classifier on the frozen layer, trained on the training reviews of both domains, on
-their test reviews (0.5 is chance); `domain_accuracy_at_start` is the same before
-training. On these data the mean accuracy over the pairs is 77.1 % for logistic
-regression on the source (C = 0.1, terms present or not), which is above the 76.3 %
-published for DANN.
+classifier on the frozen layer, for reviews that training has not seen, neither that of
+the network nor of the classifier. It is learned on half of the test reviews of both
+domains and measured on the other half (0.5 is chance); `domain_accuracy_at_start` is
+the same before training, `domain_accuracy_of_rows` that of a classifier of the training
+reviews. On these data the mean accuracy over the pairs is 77.1 % for logistic
+regression on the source on whether terms are there (C = 0.1), 77.8 % on the inputs that
+the network has (C = 10), and 76.3 % is published for DANN.
 
     python recipes/amazon_dann.py --source=books --target=dvd
     python recipes/amazon_dann.py --single_task=sentiment        # source only
     python recipes/amazon_dann.py --compare --seeds=0,1,2        # metrics.json
+    python recipes/amazon_dann.py --damping=0                    # how it goes wrong
     python recipes/amazon_dann.py --tiny                         # seconds, to try it
 
 Results, time and device: none yet.
@@ -39,6 +47,9 @@ from typing import Any
 
 import keras
 import numpy as np
+import sklearn.linear_model
+import sklearn.pipeline
+import sklearn.preprocessing
 import tensorflow as tf
 
 import mtl_zoo as mtl
@@ -48,6 +59,11 @@ from mtl_zoo.evaluation.report import origin, spread, spread_of_results
 
 TASKS = ("sentiment",)
 PAIRS = tuple(permutations(amazon4.DOMAINS, 2))
+FIGURES = (
+    "domain_accuracy_at_start",
+    "domain_accuracy",
+    "domain_accuracy_of_rows",
+)
 KINDS = {"multi_task": "multi_task", "single_task": "sentiment"}  # folders of a study
 
 
@@ -60,11 +76,13 @@ class Config:
     source: str = "books"  # domain with labels
     target: str = "dvd"  # domain without
     single_task: str = ""  # "sentiment" trains on the source only
-    units: int = 100  # of the hidden layer
+    units: int = 50  # of the hidden layer
     strength: float = 1.0  # of the reversal, at the end of its ramp
+    damping: float = 0.05  # L2 penalty on the adversary
     epochs: int = 10
-    batch_size: int = 64  # reviews of each domain, on average
-    learning_rate: float = 1e-3
+    batch_size: int = 32  # reviews of each domain, on average
+    learning_rate: float = 0.2  # at the start; it falls to 0 along a cosine
+    momentum: float = 0.9
     seed: int = 0
     tiny: bool = False  # an epoch, a tenth of the reviews; two pairs
     compare: bool = False  # all pairs, with and without, for every seed of `seeds`
@@ -77,16 +95,22 @@ def build_model(config: Config) -> mtl.MultiTaskModel:
     tasks = [
         mtl.Task(
             name,
-            mtl.heads.Classification(2, feature="layer_1", class_names=classes),
+            mtl.heads.Classification(
+                2,
+                feature="layer_1",
+                class_names=classes,
+                kernel_regularizer=penalty,
+            ),
             keras.losses.SparseCategoricalCrossentropy(from_logits=True),
             [keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
             **role,
         )
-        for name, classes, role in (
-            ("sentiment", amazon4.LABELS, {}),
+        for name, classes, penalty, role in (
+            ("sentiment", amazon4.LABELS, None, {}),
             (
                 "domain",
                 (config.source, config.target),
+                keras.regularizers.L2(config.damping),
                 {"role": "adversarial", "reversal": ramp},
             ),
         )
@@ -115,10 +139,19 @@ def load(split: str, data_dir: str) -> dict[str, amazon4.Reviews]:
     return amazon4.load(split, data_dir or None)
 
 
+@functools.lru_cache(maxsize=1)
+def rarities(source: str, target: str, data_dir: str) -> np.ndarray:
+    """The weight of each term (IDF), from the training reviews of both domains."""
+    found = [load("train", data_dir)[domain].counts for domain in (source, target)]
+    number = sum(counts.shape[0] for counts in found)
+    having = sum(np.asarray((counts > 0).sum(axis=0)).ravel() for counts in found)
+    return 1 + np.log(number / (1 + having))
+
+
 def reviews(
     split: str, config: Config, target: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Which terms are in the reviews of one of the domains, and their sentiments.
+    """TF-IDF vectors of length 1 of the reviews of a domain, and their sentiments.
 
     The training reviews of the target are all of the file; every tenth of the source's
     is for validation.
@@ -131,8 +164,10 @@ def reviews(
         wanted = (numbers % 10 == 0) == (split == "validation")
     if config.tiny:
         wanted &= numbers // 10 % 10 == 0
-    present = found.counts[numbers[wanted]].toarray() > 0
-    return present.astype("float32"), found.labels[wanted]
+    counts = found.counts[numbers[wanted]].toarray()
+    vectors = np.log1p(counts) * rarities(config.source, config.target, config.data_dir)
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return (vectors / np.maximum(lengths, 1e-9)).astype("f4"), found.labels[wanted]
 
 
 def training_rows(config: Config) -> tuple[np.ndarray, dict, dict]:
@@ -170,27 +205,32 @@ def evaluate(model: mtl.MultiTaskModel, config: Config) -> dict[str, dict]:
     return {"sentiment": {"accuracy": accuracy(model, *reviews("test", config, True))}}
 
 
-def domain_accuracy(model: mtl.MultiTaskModel, config: Config) -> float:
-    """Return the accuracy of a new domain classifier on the frozen hidden layer.
-
-    The mean of those on the test reviews of both domains, which are not equally many.
-    """
+def domain_accuracies(model: mtl.MultiTaskModel, config: Config) -> dict[str, float]:
+    """Return the accuracies of new domain classifiers on the frozen hidden layer."""
 
     def features(split: str) -> list[np.ndarray]:
         inputs = [reviews(split, config, target)[0] for target in (False, True)]
         return [np.asarray(model.encode(one)["layer_1"]) for one in inputs]
 
-    rows = features("train")
-    scale = keras.layers.Normalization()
-    scale.adapt(np.concatenate(rows))
-    probe = keras.Sequential([scale, keras.layers.Dense(1, "sigmoid")])
-    probe.compile(keras.optimizers.Adam(0.01), "binary_crossentropy")
-    labels = np.repeat([0.0, 1.0], [len(one) for one in rows])
-    probe.fit(np.concatenate(rows), labels, 128, epochs_of(config), verbose=0)
-    right = [
-        np.mean((np.asarray(probe(one)) > 0.5) == target)
-        for target, one in enumerate(features("test"))
-    ]
+    trained, unseen = features("train"), features("test")
+    halves = [[one[start::2] for one in unseen] for start in (0, 1)]
+    return {
+        "domain_accuracy": separation(*halves),
+        "domain_accuracy_of_rows": separation(trained, unseen),
+    }
+
+
+def separation(known: list[np.ndarray], unknown: list[np.ndarray]) -> float:
+    """Return how well a linear classifier, learned on known rows, separates others.
+
+    Two domains in each; the mean of the accuracies on both, as they differ in size.
+    """
+    probe = sklearn.pipeline.make_pipeline(
+        sklearn.preprocessing.StandardScaler(),
+        sklearn.linear_model.LogisticRegression(class_weight="balanced", max_iter=1000),
+    )
+    probe.fit(np.concatenate(known), np.repeat([0, 1], [len(one) for one in known]))
+    right = [np.mean(probe.predict(one) == n) for n, one in enumerate(unknown)]
     return statistics.fmean(map(float, right))
 
 
@@ -201,8 +241,11 @@ def train(config: Config) -> dict[str, Any]:
             raise ValueError(f"Expected one of {amazon4.DOMAINS}. Received: {domain!r}")
     keras.utils.set_random_seed(config.seed)
     model = build_model(config)
-    at_start = domain_accuracy(model, config)
-    model.compile(keras.optimizers.Adam(config.learning_rate))
+    at_start = domain_accuracies(model, config)["domain_accuracy"]
+    schedule = keras.optimizers.schedules.CosineDecay(
+        config.learning_rate, steps_of(config)
+    )
+    model.compile(keras.optimizers.SGD(schedule, config.momentum))
     size = config.batch_size * len(model.tasks)
     epochs = epochs_of(config)
     model.fit(
@@ -220,7 +263,7 @@ def train(config: Config) -> dict[str, Any]:
         "directions": {"sentiment": {"accuracy": "up"}},
         "cost": {
             "domain_accuracy_at_start": at_start,
-            "domain_accuracy": domain_accuracy(model, config),
+            **domain_accuracies(model, config),
         },
     }
 
@@ -284,7 +327,7 @@ def joined(config: Config, runs: dict, studies: dict) -> dict[str, Any]:
             )
             for kind, all_ in runs.items()
         }
-        for figure in ("domain_accuracy_at_start", "domain_accuracy")
+        for figure in FIGURES
     }
     figures["wall_time_s"] = {
         kind: spread([sum(r["wall_time_s"] for r in one.values()) for one in e])

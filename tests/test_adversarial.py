@@ -238,6 +238,40 @@ def test_methods_see_the_loss_as_it_is(name, diagnostics):
     np.testing.assert_allclose(taken, wanted, rtol=1e-3, atol=1e-6)
 
 
+# Where it goes.
+
+
+def apart(damping: float) -> float:
+    """How far domains are apart in the features, in their standard deviations."""
+    keras.utils.set_random_seed(0)
+    rng = np.random.default_rng(0)
+    domain = np.arange(400) % 2
+    # Means further apart than the rows of a domain: not much to damp in the data.
+    x = rng.normal(size=(400, 50)).astype("float32")
+    x *= 0.3 / np.linalg.norm(x, axis=1, keepdims=True)
+    x[:, 0] += domain
+    head = mtl.heads.Classification(
+        2, "layer_1", kernel_regularizer=keras.regularizers.L2(damping)
+    )
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    task = mtl.Task("domain", head, loss, role="adversarial")
+    network = mtl.architectures.HardSharing(
+        mtl.trunks.mlp([10], activation="tanh"), [task]
+    )
+    network.build((None, 50))
+    network.compile(keras.optimizers.SGD(0.2, momentum=0.9))
+
+    network.fit(x, {"domain": domain}, batch_size=50, epochs=40, verbose=0)
+    features = np.asarray(network.encode(x)["layer_1"])
+    means = [features[domain == number].mean(axis=0) for number in (0, 1)]
+    return float(np.linalg.norm(means[0] - means[1]) / features.std())
+
+
+def test_a_penalty_on_the_adversary_damps_the_circles():
+    """Undamped, all that features tell in the end is the domain; see `Task`."""
+    assert apart(0.05) < 0.1 < 1.0 < apart(0.0)
+
+
 # Where and how it runs.
 
 

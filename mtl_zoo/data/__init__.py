@@ -19,7 +19,7 @@ the label there is any legal value.
 Every set of texts (`btc`, `conll2000`, `conll2003`, `fdu_mtl`, `gum`, `nlu_eval`,
 `sentence_polarity`, `sick`, `sst`, `ud_ewt`, `wnut17`) has `load(split)`, its examples;
 `text_sets.labelled` makes texts with labels for tasks of them, and `text_batches` makes
-batches of one set or several, drawn as `sampling` says.
+batches of one set or several, drawn as `sampling` says. `tfidf` makes vectors of them.
 
 Rows of tables (`adult`, `amazon4`, `office_caltech`, `school`, `tox21`) come as arrays:
 `load(split)`.
@@ -59,6 +59,7 @@ __all__ = [
     "stream",
     "text_batches",
     "text_sets",
+    "tfidf",
     "tox21",
     "ud_ewt",
     "wnut17",

@@ -19,6 +19,9 @@ class Classification(Head):
         feature: Name of the feature. Defaults to `"stride_32"`.
         dropout: Rate of the dropout before the logits. Defaults to `0.0`.
         class_names: Optional names of the classes, kept in the config.
+        kernel_regularizer: Optional penalty on the kernel of the logits, as of a Keras
+            layer. On the head of an adversary it is what lets training settle: see
+            `Task`. Defaults to `None`.
 
     Call arguments:
         features: Mapping; `features[feature]` is `(batch, channels)` or
@@ -43,6 +46,7 @@ class Classification(Head):
         feature: str = "stride_32",
         dropout: float = 0.0,
         class_names: Sequence[str] | None = None,
+        kernel_regularizer: Any = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -56,7 +60,13 @@ class Classification(Head):
         self.dropout = dropout
         self.class_names = check_class_names(class_names, num_classes)
         self.drop = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
-        self.logits = keras.layers.Dense(num_classes, dtype="float32", name="logits")
+        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
+        self.logits = keras.layers.Dense(
+            num_classes,
+            kernel_regularizer=self.kernel_regularizer,
+            dtype="float32",
+            name="logits",
+        )
 
     def build(self, input_shape: Mapping[str, Any]) -> None:
         """Builds the logits for the feature's channels."""
@@ -92,10 +102,13 @@ class Classification(Head):
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
+        serialize = keras.regularizers.serialize
+        penalty = self.kernel_regularizer
         return {
             **super().get_config(),
             "num_classes": self.num_classes,
             "feature": self.feature,
             "dropout": self.dropout,
             "class_names": self.class_names,
+            **({} if penalty is None else {"kernel_regularizer": serialize(penalty)}),
         }

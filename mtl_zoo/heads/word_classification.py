@@ -94,6 +94,11 @@ class WordClassification(Head):
             "ends": self.select(features, "ends"),
         }
 
+    @property
+    def output_kernel(self) -> keras.Variable:
+        """The kernel `(width, classes)`, of the hidden layer's units last."""
+        return self.emissions.kernel
+
     def decode(self, raw: Mapping[str, Any]) -> dict[str, Any]:
         """Returns the class of each word.
 

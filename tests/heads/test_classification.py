@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pytest
 from keras import ops
@@ -32,3 +33,13 @@ def test_dropout_only_in_training():
 def test_one_class_is_refused():
     with pytest.raises(ValueError, match="num_classes=1"):
         Classification(1)
+
+
+def test_penalty_on_the_kernel_is_kept():
+    head = Classification(2, feature="x", kernel_regularizer=keras.regularizers.L2(0.5))
+    again = Classification.from_config(head.get_config())
+    for one in (head, again):
+        one({"x": ops.ones((1, 3))})
+        kernel = np.asarray(one.output_kernel)
+        np.testing.assert_allclose(sum(one.losses), 0.5 * np.sum(kernel**2), rtol=1e-6)
+    assert "kernel_regularizer" not in Classification(2).get_config()
