@@ -76,13 +76,16 @@ def coloured(prediction: Mapping[str, Any]) -> str:
         )
     lines = [text]
     for task, found in prediction.items():
-        if isinstance(found, Mapping) and "probabilities" in found:
+        if isinstance(found, Mapping) and "label" in found:
             colour = _COLOURS[_number(found["label"]) % len(_COLOURS)]
             chance = found["probabilities"][found["label"]]
             lines.append(
                 f"  {_FAINT}{task}{_RESET} {_BOLD}{colour}{found['label']}{_RESET} "
                 f"{chance:.2f}"
             )
+        elif isinstance(found, Mapping) and isinstance(found.get("value"), float):
+            value = f"{_BOLD}{found['value']:.2f}{_RESET}"
+            lines.append(f"  {_FAINT}{task}{_RESET} {value}")
         elif isinstance(found, list) and found and "type" not in found[0]:
             words = " ".join(map(_word, found))
             lines.append(f"  {_FAINT}{task}{_RESET} {words}")

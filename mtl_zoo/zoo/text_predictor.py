@@ -115,7 +115,7 @@ class TextPredictor:
                 )
                 if end > start
             ]
-        if "probabilities" in found:
+        if "probabilities" in found and "label" in found:
             chances = [_rounded(p) for p in found["probabilities"]]
             names = self.class_names.get(task, [str(i) for i in range(len(chances))])
             return {

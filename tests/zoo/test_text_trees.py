@@ -104,3 +104,4 @@ def test_words_are_printed_with_their_classes_and_heads(predictor):
         f"  parse bad/{first['head']}:{first['relation']} "
         f"film/{second['head']}:{second['relation']}"
     ) in lines
+    assert f"  related {one['related']['value']:.2f}" in lines
