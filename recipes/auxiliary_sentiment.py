@@ -13,7 +13,8 @@ auxiliary tasks and without. All runs take as many steps, with as many labelled 
 each; with the hints, as many unlabelled ones come on top. The best epoch is chosen on a
 tenth of the training reviews of the domains with labels, by a hash of the text: all of
 them, whatever the share. On them, with a twentieth of the labels and one seed, numbers
-and weight of the hints were chosen too. 559 test reviews that stand in a training file are left out.
+and weight of the hints were chosen too. 559 test reviews that stand in a training file
+are left out.
 
     python recipes/auxiliary_sentiment.py                    # all labels, with hints
     python recipes/auxiliary_sentiment.py --share=0.05       # with a twentieth of them
