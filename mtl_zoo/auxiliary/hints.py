@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import re
 from collections import Counter
@@ -79,7 +78,6 @@ def yes_or_no(name: str, weight: Any, head: dict) -> Task:
     )
 
 
-@functools.lru_cache(maxsize=100_000)
 def words_of(text: str) -> frozenset[str]:
     """Return the different words of a text, in lower case."""
     return frozenset(word.lower() for word in _WORD.findall(text))
