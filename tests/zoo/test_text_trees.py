@@ -20,7 +20,6 @@ TEXTS = [*tiny_text.TEXTS, paired("Jane saw the film", "the film was new")]
 def tasks():
     return [
         mtl.Task("pos", mtl.heads.WordClassification(UPOS, cases=3), mtl.losses.Tags()),
-        tiny_text.tasks()[1],
         mtl.Task(
             "parse",
             mtl.heads.DependencyParsing(RELATIONS, arc_units=6, relation_units=4),
@@ -38,7 +37,7 @@ def network():
     made = mtl.architectures.JointManyTask(
         tiny_text.trunk(pairs=True),
         tasks(),
-        levels={"pos": "embeddings", "ner": "embeddings", "parse": "layer_1"},
+        levels={"pos": "embeddings", "parse": "layer_1"},
     )
     made.build((None,))
     rng = np.random.default_rng(0)
@@ -85,10 +84,9 @@ def test_every_word_has_a_class_and_a_place_in_a_tree(network, predictor):
         labels = expected["pos"]["labels"][row, :words].numpy()
         assert [word["label"] for word in one["pos"]] == [UPOS[i] for i in labels]
         assert {word["relation"] for word in one["parse"]} <= set(RELATIONS)
-        assert all("type" in entity for entity in one["ner"])
         value = expected["related"]["value"][row]
         assert one["related"]["value"] == pytest.approx(float(value), abs=1e-5)
-    assert [len(one["parse"]) for one in found] == [7, 1, 0, 9, 8]
+    assert [len(one["parse"]) for one in found] == [7, 1, 0, 10, 8]
 
 
 def test_words_are_printed_with_their_classes_and_heads(predictor):
