@@ -85,6 +85,8 @@ def kinds(tasks: int) -> dict[str, Kind]:
             found[name] = lambda _: mtl.balancing.Fixed(dict.fromkeys(names, 1.0))
         elif name == "Scheduled":
             found[name] = lambda _: mtl.balancing.Scheduled(dict.fromkeys(names, 1.0))
+        elif name == "GradientSimilarity":
+            found[name] = lambda _: mtl.balancing.GradientSimilarity(names[1:])
         elif name == "FAMO":
             for on in ("same batch", "next batch"):
                 found[f"FAMO {on}"] = lambda _, on=on: mtl.balancing.FAMO(

@@ -33,6 +33,7 @@ _HOMES = {
     "priors": "mtl_zoo.priors",
     "heads": "mtl_zoo.heads",
     "losses": "mtl_zoo.losses",
+    "auxiliary": "mtl_zoo.auxiliary",
     "balancing": "mtl_zoo.balancing",
     "training": "mtl_zoo.training",
     "evaluation": "mtl_zoo.evaluation",
@@ -52,6 +53,7 @@ __all__ = [  # noqa: RUF022 (the order is the dataflow)
     "priors",
     "heads",
     "losses",
+    "auxiliary",
     "balancing",
     "training",
     "evaluation",
@@ -65,6 +67,7 @@ __all__ = [  # noqa: RUF022 (the order is the dataflow)
 if TYPE_CHECKING:
     from mtl_zoo import (
         architectures,
+        auxiliary,
         balancing,
         data,
         evaluation,

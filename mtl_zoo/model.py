@@ -400,7 +400,7 @@ class MultiTaskModel(keras.Model):
         gradients, losses, active = step_of(inputs, labels, weights, variables)
         gradients = grads.summed_over_replicas(gradients)
         self._keep_balancing_state(state, gradients)
-        if weights is None:
+        if weights is None and not any(task.has_schedule for task in self.tasks):
             self.optimizer.apply(gradients, variables)
         else:
             self._apply_to_active(gradients, variables, active)
@@ -433,6 +433,8 @@ class MultiTaskModel(keras.Model):
     ) -> tuple[Any, Any]:
         """Return the weighted losses `(T,)` and which tasks have labels `(T,)`.
 
+        A task whose weight is 0 by now counts as one without.
+
         The losses are this replica's share of those of the global batch.
         """
         losses, active = [], []
@@ -447,8 +449,13 @@ class MultiTaskModel(keras.Model):
                     metric.update_state(
                         found.label, outputs[task.name], sample_weight=found.weight
                     )
-            losses.append(task.weight * found.loss)
-            active.append(found.labelled)
+            if task.has_schedule:
+                weight = task.weight_at(self.optimizer.iterations)
+                losses.append(weight * found.loss)
+                active.append(ops.logical_and(found.labelled, weight > 0))
+            else:
+                losses.append(task.weight * found.loss)
+                active.append(found.labelled)
         return ops.stack(losses), ops.stack(active)
 
     def _track_total(self, total: Any, active: Any) -> None:
@@ -587,8 +594,9 @@ class MultiTaskModel(keras.Model):
     ) -> None:
         """Show the balancing object the losses of the batch behind the update."""
         outputs = self(inputs, training=True)
+        step = self.optimizer.iterations - 1  # the one that `before` is of
         losses = [
-            task.weight * task_loss(task, labels, outputs, weights).loss
+            task.weight_at(step) * task_loss(task, labels, outputs, weights).loss
             for task in self.tasks
         ]
         after = grads.sum_over_replicas(ops.stack(losses))

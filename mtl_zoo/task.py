@@ -29,7 +29,10 @@ class Task:
         metrics: `keras.metrics.Metric` objects, updated with the label, the raw
             output and the item weights. The first is the primary one. The objects
             serve as templates: every compiled model makes its own copies.
-        weight: Fixed, positive factor on the loss, before any balancing.
+        weight: Positive factor on the loss, before any balancing; or a schedule over
+            the optimizer's iterations, such as `mtl_zoo.training.Fade`, for a task that
+            comes late or leaves early. A task of weight 0 is as if it had no label.
+            Defaults to `1.0`.
         role: `"main"`, `"auxiliary"` (trains, but is no result) or `"adversarial"`: its
             own variables learn to predict, while those that it shares take its gradient
             times `-reversal`, so that the shared features tell less and less of it
@@ -39,7 +42,8 @@ class Task:
             iterations such as `mtl_zoo.training.ReversalRamp`. Defaults to `1.0`.
 
     Raises:
-        TypeError: When head, loss, a metric or reversal is not of the kind named above.
+        TypeError: When head, loss, a metric, weight or reversal is not of the kind
+            named above.
         ValueError: When name, weight, role or reversal is not allowed.
 
     Example:
@@ -71,7 +75,7 @@ class Task:
     head: keras.layers.Layer
     loss: keras.losses.Loss
     metrics: Iterable[keras.metrics.Metric] = ()
-    weight: float = 1.0
+    weight: float | LearningRateSchedule = 1.0
     role: str = "main"
     reversal: float | LearningRateSchedule = 1.0
 
@@ -92,16 +96,26 @@ class Task:
         object.__setattr__(self, "metrics", tuple(self.metrics))
         for metric in self.metrics:
             _check_kind(metric, keras.metrics.Metric, f"Each metric {where}")
-        if not self.weight > 0:
-            raise ValueError(
-                f"The weight {where} must be positive. To leave a task out, leave it "
-                f"out of the model's tasks. Received: weight={self.weight}"
-            )
+        self._check_weight(where)
         if self.role not in ROLES:
             raise ValueError(
                 f"The role {where} must be one of {ROLES}. Received: role={self.role!r}"
             )
         self._check_reversal(where)
+
+    def _check_weight(self, where: str) -> None:
+        if isinstance(self.weight, LearningRateSchedule):
+            return
+        if not isinstance(self.weight, int | float):
+            raise TypeError(
+                f"The weight {where} must be a number or a keras LearningRateSchedule. "
+                f"Received: {self.weight!r} of type {type(self.weight).__name__}"
+            )
+        if not self.weight > 0:
+            raise ValueError(
+                f"The weight {where} must be positive. To leave a task out, leave it "
+                f"out of the model's tasks. Received: weight={self.weight}"
+            )
 
     def _check_reversal(self, where: str) -> None:
         if isinstance(self.reversal, LearningRateSchedule):
@@ -130,11 +144,18 @@ class Task:
             return f"{self.name}_{metric.name}", metric_direction(metric)
         return f"{self.name}_loss", "down"
 
+    @property
+    def has_schedule(self) -> bool:
+        """Whether the weight changes while the model is trained."""
+        return isinstance(self.weight, LearningRateSchedule)
+
+    def weight_at(self, step: Any) -> Any:
+        """Return the weight behind so many iterations, a scalar float32."""
+        return _value_at(self.weight, step)
+
     def reversal_at(self, step: Any) -> Any:
         """Return the reversal behind so many iterations, a scalar float32."""
-        if isinstance(self.reversal, LearningRateSchedule):
-            return keras.ops.cast(self.reversal(step), "float32")
-        return keras.ops.convert_to_tensor(self.reversal, "float32")
+        return _value_at(self.reversal, step)
 
     def get_config(self) -> dict[str, Any]:
         """Return a JSON-compatible description that `from_config` reads."""
@@ -144,15 +165,14 @@ class Task:
             "head": serialize(self.head),
             "loss": serialize(self.loss),
             "metrics": [serialize(metric) for metric in self.metrics],
-            "weight": self.weight,
+            "weight": _saved(self.weight),
             "role": self.role,
-            **({} if self.role != "adversarial" else {"reversal": self._saved()}),
+            **(
+                {}
+                if self.role != "adversarial"
+                else {"reversal": _saved(self.reversal)}
+            ),
         }
-
-    def _saved(self) -> Any:
-        if not isinstance(self.reversal, LearningRateSchedule):
-            return self.reversal
-        return keras.saving.serialize_keras_object(self.reversal)
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Task:
@@ -163,7 +183,7 @@ class Task:
             head=deserialize(config["head"]),
             loss=deserialize(config["loss"]),
             metrics=[deserialize(metric) for metric in config["metrics"]],
-            weight=config["weight"],
+            weight=deserialize(config["weight"]),
             role=config["role"],
             reversal=deserialize(config.get("reversal", 1.0)),
         )
@@ -206,6 +226,18 @@ def check_tasks(tasks: Iterable[Task]) -> tuple[Task, ...]:
             f"Received tasks named: {names}"
         )
     return tasks
+
+
+def _value_at(factor: float | LearningRateSchedule, step: Any) -> Any:
+    if isinstance(factor, LearningRateSchedule):
+        return keras.ops.cast(factor(step), "float32")
+    return keras.ops.convert_to_tensor(factor, "float32")
+
+
+def _saved(factor: float | LearningRateSchedule) -> Any:
+    if not isinstance(factor, LearningRateSchedule):
+        return factor
+    return keras.saving.serialize_keras_object(factor)
 
 
 def _check_kind(value: Any, kind: type, what: str, hint: str = "") -> None:

@@ -26,11 +26,8 @@ Results, time and device: recipes/results/fdu_mtl_sluice.json.
 from __future__ import annotations
 
 import functools
-import math
 import statistics
-from collections import Counter
 from dataclasses import dataclass, replace
-from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +37,7 @@ import tensorflow as tf
 
 import mtl_zoo as mtl
 from mtl_zoo import architectures, evaluation, training
-from mtl_zoo.data import fdu_mtl, hashing, stream
+from mtl_zoo.data import fdu_mtl, hashing, stream, tfidf
 
 TASKS = tuple(domain.lower() for domain in fdu_mtl.DOMAINS)
 WAYS = ("sluice", "hard_sharing", "pooled")
@@ -112,18 +109,11 @@ def build_model(config: Config) -> mtl.MultiTaskModel:
 
 @dataclass(frozen=True)
 class Reviews:
-    """Reviews: the numbers of their terms and what these count, label and domain."""
+    """Reviews as vectors, their labels and domains."""
 
-    terms: tf.RaggedTensor
-    counts: tf.RaggedTensor
+    vectors: tfidf.SparseRows
     labels: np.ndarray
     domains: np.ndarray
-
-
-def terms_of(text: bytes) -> Counter[str]:
-    """How often words and pairs of words are in a tokenised text."""
-    words = text.decode("utf-8").lower().split()
-    return Counter(chain(words, map(" ".join, pairwise(words))))
 
 
 @functools.cache
@@ -145,35 +135,22 @@ def held_out(text: bytes) -> bool:
     return hashing.number_of(text) % 10 == 0
 
 
+def texts_of(split: str, data_dir: str) -> list[str]:
+    """The texts of a split, see `rows`."""
+    return [row["text"].decode("utf-8") for row in rows(split, data_dir)]
+
+
 @functools.cache
-def rarities(terms: int, data_dir: str) -> dict[str, float]:
-    """The terms that most training texts have, and the weight of each (IDF)."""
-    texts = [row["text"] for row in rows("train", data_dir)]
-    found = Counter(chain.from_iterable(terms_of(text) for text in texts))
-    return {
-        term: 1 + math.log(len(texts) / number)
-        for term, number in found.most_common(terms)
-    }
+def weighted_terms(terms: int, data_dir: str) -> tfidf.TfIdf:
+    """The words and pairs of words that most training texts have."""
+    return tfidf.TfIdf(texts_of("train", data_dir), terms)
 
 
 @functools.cache
 def load(split: str, terms: int, data_dir: str) -> Reviews:
     """The reviews of a split, see `rows`, as TF-IDF vectors of length 1."""
-    weights = rarities(terms, data_dir)
-    numbers = {term: number for number, term in enumerate(weights)}
-    found: list[np.ndarray] = []
-    counts: list[np.ndarray] = []
-    for row in rows(split, data_dir):
-        known = {t: n for t, n in terms_of(row["text"]).items() if t in weights}
-        vector = np.array([(1 + math.log(n)) * weights[t] for t, n in known.items()])
-        counts.append(vector / max(np.linalg.norm(vector), 1e-9))
-        found.append(np.array([numbers[term] for term in known], int))
-    lengths = [len(one) for one in found]
     return Reviews(
-        tf.RaggedTensor.from_row_lengths(np.concatenate(found), lengths),
-        tf.RaggedTensor.from_row_lengths(
-            np.concatenate(counts).astype("float32"), lengths
-        ),
+        weighted_terms(terms, data_dir).rows(texts_of(split, data_dir)),
         np.array([row["label"] for row in rows(split, data_dir)], "int32"),
         np.array([row["domain"] for row in rows(split, data_dir)], "int32"),
     )
@@ -188,8 +165,7 @@ def reviews_of(split: str, config: Config, domain: str = "") -> Reviews:
     if config.tiny:
         wanted &= np.arange(len(wanted)) % 10 == 0
     return Reviews(
-        tf.ragged.boolean_mask(found.terms, wanted),
-        tf.ragged.boolean_mask(found.counts, wanted),
+        found.vectors.where(wanted),
         found.labels[wanted],
         found.domains[wanted],
     )
@@ -202,10 +178,7 @@ def as_batches(reviews: Reviews, indices: tf.data.Dataset, config: Config) -> An
 
     def batch(chosen: tf.Tensor) -> tuple:
         size = tf.size(chosen, tf.int64)
-        terms = tf.gather(reviews.terms, chosen)
-        places = tf.stack([terms.value_rowids(), terms.flat_values], axis=1)
-        counts = tf.gather(reviews.counts, chosen).flat_values
-        inputs = tf.scatter_nd(places, counts, tf.stack([size, config.terms]))
+        inputs = reviews.vectors.dense(chosen)
         weights = tf.ones(tf.stack([size, 1]))
         if len(tasks) > 1:
             weights = tf.one_hot(tf.gather(domains, chosen), len(tasks))

@@ -13,7 +13,7 @@ with one pyramid. The two finest stages and all batch normalisation stay frozen.
     python recipes/nuclei_mtan.py --image_size=256 --epochs=12     # in full
     python recipes/nuclei_mtan.py --tiny                   # a minute, to try it
 
-Results, time and device: none yet.
+Results, time and device: recipes/results/nuclei_mtan.json.
 """
 
 from __future__ import annotations

@@ -88,6 +88,7 @@ class Config:
     sharing: str = "related"  # one of WAYS; --compare takes them all
     own_units: int = 0  # of a hidden layer of each domain's own; 0: none
     dropout: float = 0.5
+    words_kept: float = 0.5  # share of the SURF words of an image, drawn in training
     strength: float = -1.0  # of the prior; below 0: that of STRENGTH
     relations: str = "tasks"  # or "all": of features and classes, too
     epsilon: float = -1.0  # of the covariance of the tasks; below 0: that of EPSILON
@@ -182,21 +183,21 @@ def on_images(top: mtl.trunks.Trunk) -> mtl.trunks.Trunk:
     )
 
 
-def words(surf: np.ndarray) -> np.ndarray:
+def words(surf: Any) -> Any:
     """Roots of the shares of the visual words, whose distance is Hellinger's.
 
     Their mean square is 1. Scaled by its own deviation, each word would count the same,
     which cost the learned relations two points on validation.
     """
-    shares = surf / np.maximum(surf.sum(axis=1, keepdims=True), 1.0)
-    return np.sqrt(shares * surf.shape[1])
+    total = tf.reduce_sum(surf, axis=1, keepdims=True)
+    return tf.sqrt(surf / tf.maximum(total, 1.0) * surf.shape[1])
 
 
 @functools.cache
 def mean_of_words(percent: int, folder: str | None) -> np.ndarray:
     """Mean of each word over the training lists of all domains."""
     found = office_caltech.load("train", percent, 0, folder).values()
-    return np.concatenate([words(domain.surf) for domain in found]).mean(axis=0)
+    return words(np.concatenate([domain.surf for domain in found])).numpy().mean(axis=0)
 
 
 def pooled_features(config: Config) -> dict[tuple[str, str], np.ndarray]:
@@ -231,10 +232,9 @@ def data(config: Config) -> str | None:
 def inputs_of(
     found: dict[str, office_caltech.Domain], config: Config, pixels: bool
 ) -> np.ndarray:
-    """What the model takes of some images of some domains, in their order."""
+    """Pictures, their features, or histograms, of some domains in their order."""
     if config.inputs == "surf":
-        made = np.concatenate([words(domain.surf) for domain in found.values()])
-        return made - mean_of_words(config.percent, data(config))
+        return np.concatenate([domain.surf for domain in found.values()])
     if pixels:
         made = [
             office_caltech.images(name, domain.ids, IMAGE_SIZE, data(config))
@@ -264,6 +264,35 @@ def arrays(
         for name in names(config)
     }
     return inputs_of(found, config, pixels), dict.fromkeys(weights, labels), weights
+
+
+def batched(
+    samples: tuple, size: int, config: Config, *, train: bool = False
+) -> tf.data.Dataset:
+    """Batches of what `arrays` returns, in training shuffled and without end.
+
+    The words of a histogram are then thinned: each that was found in the image is kept
+    by chance, anew each time that the image comes.
+    """
+    data_set = tf.data.Dataset.from_tensor_slices(samples)
+    if train:
+        data_set = data_set.shuffle(len(samples[0]), seed=config.seed).repeat()
+    batches = data_set.batch(size)
+    if config.inputs == "surf":
+        mean = mean_of_words(config.percent, data(config))
+        draws = tf.data.Dataset.random(config.seed).batch(2)
+
+        def read(batch: tuple, draw: Any) -> tuple:
+            found, *rest = batch
+            if train and config.words_kept < 1:
+                kept = tf.random.stateless_binomial(
+                    tf.shape(found), draw, found, config.words_kept, tf.float32
+                )
+                found = tf.ensure_shape(kept, found.shape)
+            return words(found) - mean, *rest
+
+        batches = tf.data.Dataset.zip(batches, draws).map(read)
+    return batches.prefetch(2)
 
 
 def fit(config: Config, split: str, fold: int = 0) -> mtl.MultiTaskModel:
@@ -308,13 +337,7 @@ def train_on(
 ) -> None:
     """Train; the relations that are learned are drawn in the folder of the run."""
     model.compile(optimizer)
-    batches = (
-        tf.data.Dataset.from_tensor_slices(samples)
-        .shuffle(len(samples[0]), seed=config.seed)
-        .repeat()
-        .batch(config.batch_size)
-        .prefetch(2)
-    )
+    batches = batched(samples, config.batch_size, config, train=True)
     related = config.sharing == "related" and not config.single_task
     folder = Path(config.workdir) / "relations"
     callbacks = [training.Relations(folder)] if related else []
@@ -345,15 +368,13 @@ def accuracy(
     """Return the accuracy in each domain."""
     if "pooled" not in model.task_names:
         samples = arrays(split, config, fold, pixels)
-        batches = tf.data.Dataset.from_tensor_slices(samples).batch(64)
-        return evaluation.evaluate(model, batches)
+        return evaluation.evaluate(model, batched(samples, 64, config))
     found = {}
     for name in TASKS:
         alone = replace(config, single_task=name)
         inputs, labels, _ = arrays(split, alone, fold, pixels)
         samples = (inputs, {"pooled": labels[name]})
-        batches = tf.data.Dataset.from_tensor_slices(samples).batch(64)
-        found[name] = evaluation.evaluate(model, batches)["pooled"]
+        found[name] = evaluation.evaluate(model, batched(samples, 64, config))["pooled"]
     return found
 
 

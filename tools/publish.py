@@ -261,6 +261,47 @@ RELEASES: dict[str, Release | TextRelease] = {
             "[arXiv 2002.10957](https://arxiv.org/abs/2002.10957).",
         ),
     ),
+    "joint_many_task_open": TextRelease(
+        name="english-minilm_l6-joint_many_task",
+        texts=(
+            "Jane Campion saw the film in Oslo, and did not like it.",
+            "Don't go!",
+            "",
+            "Who wrote the report of the World Bank, and when?",
+        ),
+        card=Card(
+            summary="Says of each word of an English sentence which part of speech it "
+            "is and what it hangs on, as a dependency tree; finds the names of "
+            "persons, places and organisations; and says what kind of sentence it is. "
+            "A joint many-task model: each task reads what the simpler ones below it "
+            "found.",
+            data="Parts of speech and trees: Universal Dependencies English EWT 2.16 "
+            "(Silveira et al., 2014), CC BY-SA 4.0, official splits, on whose test "
+            "they are measured; and the open genres of GUM (Zeldes, 2017: academic, "
+            "bio, court, interview, news, voyage; CC BY 4.0, CC BY-SA 3.0, CC BY 2.5), "
+            "which alone have names (made of its mentions) and kinds of sentences, "
+            "measured on its own test. Words as the corpora divide them, with blanks "
+            "between them. Sentences of more than 48 words were left out of training. "
+            "Validation chose the epoch; the test splits were read once.",
+            licence="Weights CC BY-SA 4.0, as the annotations of English EWT are, with "
+            "attribution of the corpora above; the code is Apache-2.0. The trunk "
+            "starts from all-MiniLM-L6-v2 of sentence-transformers (Apache-2.0; see "
+            "`mtl_zoo/trunks/weights/minilm_l6.json`).",
+            limits=(
+                "English, one sentence at a time: the tree has one root.",
+                "Figures are those of texts divided into words by hand, `do n't` for "
+                "`don't`; in other texts words end at blanks and punctuation marks, "
+                "and the parts of one word hang on its first by `goeswith`.",
+                "Names and kinds of sentences were learned from 3,707 sentences of "
+                "edited English.",
+                "Returns at most 64 names of a text; `ner_count` says how many there "
+                "are. Texts of more than 100,000 characters are refused, and the time "
+                "for a tree grows with the square of the words at least.",
+            ),
+            citation="Hashimoto et al., A Joint Many-Task Model, EMNLP 2017, "
+            "[arXiv 1611.01587](https://arxiv.org/abs/1611.01587).",
+        ),
+    ),
 }
 
 

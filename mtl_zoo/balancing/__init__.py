@@ -19,6 +19,7 @@ from mtl_zoo.balancing.famo import FAMO
 from mtl_zoo.balancing.fixed import Fixed
 from mtl_zoo.balancing.gls import GLS
 from mtl_zoo.balancing.graddrop import GradDrop
+from mtl_zoo.balancing.gradient_similarity import GradientSimilarity
 from mtl_zoo.balancing.gradnorm import GradNorm
 from mtl_zoo.balancing.gradvac import GradVac
 from mtl_zoo.balancing.imtl_g import IMTLG
@@ -58,6 +59,7 @@ __all__ = [
     "GradNorm",
     "GradVac",
     "GradientBalancing",
+    "GradientSimilarity",
     "LossBalancing",
     "MoCo",
     "NashMTL",

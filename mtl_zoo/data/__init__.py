@@ -16,10 +16,10 @@ grey with one channel; the trunk normalises. Boxes are `{"boxes": (batch, M, 4),
 exclusive, padded with -1. A weight is 0 where a label is absent or a pixel is padding;
 the label there is any legal value.
 
-Every set of texts (`btc`, `conll2003`, `fdu_mtl`, `gum`, `nlu_eval`,
-`sentence_polarity`, `sst`, `wnut17`) has `load(split)`, its examples;
+Every set of texts (`btc`, `conll2000`, `conll2003`, `fdu_mtl`, `gum`, `nlu_eval`,
+`sentence_polarity`, `sick`, `sst`, `ud_ewt`, `wnut17`) has `load(split)`, its examples;
 `text_sets.labelled` makes texts with labels for tasks of them, and `text_batches` makes
-batches of one set or several, drawn as `sampling` says.
+batches of one set or several, drawn as `sampling` says. `tfidf` makes vectors of them.
 
 Rows of tables (`adult`, `amazon4`, `office_caltech`, `school`, `tox21`) come as arrays:
 `load(split)`.
@@ -37,8 +37,10 @@ __all__ = [
     "amazon4",
     "archives",
     "btc",
+    "conll2000",
     "conll2003",
     "conll_columns",
+    "conllu",
     "digit_scenes",
     "digit_scenes_builder",
     "fdu_mtl",
@@ -52,11 +54,14 @@ __all__ = [
     "sampling",
     "school",
     "sentence_polarity",
+    "sick",
     "sst",
     "stream",
     "text_batches",
     "text_sets",
+    "tfidf",
     "tox21",
+    "ud_ewt",
     "wnut17",
 ]
 

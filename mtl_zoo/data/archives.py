@@ -126,12 +126,16 @@ def prepared(
     files = [source / name for name in ("annotations.json", "README.md")]
     marker = next((file for file in files if file.is_file()), source)
     target = cache_dir() / "tfds" / _key(marker)
+    made = pathlib.Path(builder_class.name) / str(builder_class.VERSION)
 
     def prepare(folder: pathlib.Path) -> None:
-        builder = builder_class(source=source, data_dir=str(folder))
-        builder.download_and_prepare()
+        with tempfile.TemporaryDirectory(dir=folder) as inner:
+            builder = builder_class(source=source, data_dir=inner)
+            builder.download_and_prepare()
+            for file in (pathlib.Path(inner) / made).iterdir():
+                file.rename(folder / file.name)
 
-    made_once(target, prepare)
+    made_once(target / made, prepare)
     return builder_class(source=source, data_dir=str(target))
 
 

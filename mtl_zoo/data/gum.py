@@ -1,4 +1,4 @@
-"""GUM: names of persons, places and organisations in edited English of six genres.
+"""GUM: names, parts of speech and dependency trees in edited English of six genres.
 
 The corpus (Zeldes, 2017) marks every mention of an entity, pronouns and descriptions
 too, nested. A *name* here is made of them: of a mention of a person, place or
@@ -11,22 +11,39 @@ genres are those whose texts have open licences.
 
 from __future__ import annotations
 
-import gzip
 import os
 import pathlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import tensorflow as tf
+import tensorflow_datasets as tfds
 
-from mtl_zoo.data import text_sets
+from mtl_zoo.data import conllu, text_sets
 from mtl_zoo.entities import tag_names
 
-__all__ = ["GENRES", "TAGS", "TYPES", "Gum", "load"]
+__all__ = [
+    "GENRES",
+    "RELATIONS",
+    "SENTENCE_TYPES",
+    "TAGS",
+    "TYPES",
+    "UPOS",
+    "Gum",
+    "load",
+]
 
 TYPES = ("LOC", "ORG", "PER")
 TAGS = tag_names(TYPES)
+UPOS, RELATIONS = conllu.UPOS, conllu.RELATIONS
+
+# Declarative, fragment, gerund, imperative, infinitive, interjection, several, another,
+# yes-no question, subjunctive, wh-question.
+SENTENCE_TYPES = (
+    *("decl", "frag", "ger", "imp", "inf", "intj"),
+    *("multiple", "other", "q", "sub", "wh"),
+)
 
 GENRES = ("academic", "bio", "court", "interview", "news", "voyage")
 
@@ -51,7 +68,11 @@ class Gum(text_sets.TextSet):
     """TFDS builder of the CoNLL-U files, open genres alone."""
 
     name = "gum"
-    DESCRIPTION = "Edited English with three types of named entities, as BIO tags."
+    VERSION = tfds.core.Version("1.1.0")  # parts of speech, trees, types
+    DESCRIPTION = (
+        "Edited English with three types of named entities, as BIO tags, parts of "
+        "speech, dependency trees and the kind of each sentence."
+    )
     HOMEPAGE = "https://gucorpling.org/gum/"
     CITATION = (
         "@article{zeldes2017gum, title={The GUM Corpus: Creating Multilayer Resources "
@@ -63,24 +84,28 @@ CC BY 2.5 (news, interview)"
 
     def features(self) -> dict:
         """See `TextSet`."""
-        return text_sets.tagged_words(TAGS)
+        return {
+            **text_sets.tagged_words(TAGS),
+            **text_sets.parsed_words(UPOS, RELATIONS),
+            "sentence_type": tfds.features.ClassLabel(names=SENTENCE_TYPES),
+        }
 
     def examples(self, source: pathlib.Path, split: str) -> Iterator[dict]:
         """See `TextSet`."""
-        with gzip.open(
-            source / f"{_FILES[split]}.conllu.gz", "rt", encoding="utf-8"
-        ) as file:
-            blocks = file.read().split("\n\n")
-        genre = ""
-        for block in blocks:
-            lines = block.split("\n")
-            for line in lines:
+        genre = sentence_type = ""
+        for sentence in conllu.read(source / f"{_FILES[split]}.conllu.gz"):
+            for line in sentence.comments:
                 if line.startswith("# newdoc id = GUM_"):
                     genre = line.split("_")[1]
-            tokens = [_Token.of(line) for line in lines if re.match(r"\d+\t", line)]
-            if genre in GENRES and tokens:
-                words = [token.word for token in tokens]
-                yield {"words": words, "tags": _tags(tokens)}
+                elif line.startswith("# s_type = "):
+                    sentence_type = line.removeprefix("# s_type = ").strip()
+            if genre in GENRES:
+                tokens = [_Token.of(columns) for columns in sentence.columns]
+                yield {
+                    **text_sets.parsed(sentence),
+                    "tags": _tags(tokens),
+                    "sentence_type": sentence_type,
+                }
 
 
 def load(
@@ -93,7 +118,10 @@ def load(
         data_dir: See `archives.find`.
 
     Returns:
-        A dataset of `{"words": strings (n,), "tags": int64 (n,), numbers of TAGS}`.
+        A dataset of `{"words": strings (n,), "tags": int64 (n,), numbers of TAGS,
+        "upos": int64 (n,), numbers of UPOS, "heads": int64 (n,), 0 for the root and
+        words from 1, "relations": int64 (n,), numbers of RELATIONS, "sentence_type":
+        int64, number of SENTENCE_TYPES}`.
 
     Raises:
         DataNotFoundError: When the archive is not there.
@@ -103,7 +131,7 @@ def load(
 
 @dataclass(frozen=True)
 class _Token:
-    """A line of CoNLL-U."""
+    """A word's columns in CoNLL-U."""
 
     word: str
     is_name: bool
@@ -112,8 +140,7 @@ class _Token:
     brackets: str
 
     @classmethod
-    def of(cls, line: str) -> _Token:
-        columns = line.split("\t")
+    def of(cls, columns: Sequence[str]) -> _Token:
         entity = [x for x in columns[9].split("|") if x.startswith("Entity=")]
         return cls(
             word=columns[1],

@@ -13,7 +13,15 @@ import tensorflow as tf
 
 from mtl_zoo.data.stream import checkpointable
 
-__all__ = ["Annealed", "Proportional", "RoundRobin", "Temperature", "Uniform", "mix"]
+__all__ = [
+    "Annealed",
+    "Blocks",
+    "Proportional",
+    "RoundRobin",
+    "Temperature",
+    "Uniform",
+    "mix",
+]
 
 
 class Uniform:
@@ -39,6 +47,32 @@ class RoundRobin:
     def probabilities(self, names: Sequence[str], position: Any) -> tf.Tensor:
         """Return 1 for the set whose turn it is; see `Uniform.probabilities`."""
         return tf.one_hot(tf.cast(position, tf.int64) % len(names), len(names))
+
+
+class Blocks:
+    """Every set in its turn, for a block of the stream each.
+
+    As for tasks that are trained one after the other, see
+    `training.SuccessiveRegularization`.
+
+    Args:
+        length: Positions of the stream, such as batches, in a block, at least 1.
+
+    Raises:
+        ValueError: When the length is below 1.
+    """
+
+    def __init__(self, length: int) -> None:
+        if length < 1:
+            raise ValueError(
+                f"Expected blocks of at least 1 position. Received: length={length}"
+            )
+        self.length = length
+
+    def probabilities(self, names: Sequence[str], position: Any) -> tf.Tensor:
+        """Return 1 for the set whose block it is; see `Uniform.probabilities`."""
+        block = tf.cast(position, tf.int64) // self.length
+        return tf.one_hot(block % len(names), len(names))
 
 
 class Temperature:

@@ -16,7 +16,9 @@ from mtl_zoo.data.stream import checkpointable, training_stream
 
 __all__ = [
     "LabelledTexts",
+    "WordClasses",
     "WordTags",
+    "WordTree",
     "evaluation_batches",
     "joined",
     "training_batches",
@@ -42,12 +44,45 @@ class WordTags:
 
 
 @dataclass(frozen=True)
+class WordClasses:
+    """Classes of words of a text, such as parts of speech.
+
+    Attributes:
+        starts: Character at which each word begins, increasing.
+        classes: Number of each word's class.
+    """
+
+    starts: Sequence[int]
+    classes: Sequence[int]
+
+
+@dataclass(frozen=True)
+class WordTree:
+    """The dependency tree of a text.
+
+    Attributes:
+        starts: Character at which each word begins, increasing.
+        heads: Head of each word: 0 for the root, `n` for the `n`-th word from 1.
+        relations: Number of each word's relation to its head.
+        part: Number of the relation by which, where a word of the corpus is several of
+            the model's (`U.S.`), those behind the first hang on it: `goeswith` in
+            Universal Dependencies. Defaults to `-1`: they have no head.
+    """
+
+    starts: Sequence[int]
+    heads: Sequence[int]
+    relations: Sequence[int]
+    part: int = -1
+
+
+@dataclass(frozen=True)
 class LabelledTexts:
     """Texts, and labels for them.
 
     Attributes:
         texts: The texts.
-        labels: `{task: one label a text}`: numbers, or `WordTags`.
+        labels: `{task: one label a text}`: numbers, `WordTags`, `WordClasses` or
+            `WordTree`.
 
     Raises:
         ValueError: When there is not one label a text.
@@ -117,8 +152,9 @@ def training_batches(
 
     Returns:
         A dataset of `(inputs, {task: label}, {task: weight})`, with all tasks of all
-        sets: a label `(batch,)` int32, or `{"tags", "scored"}` `(batch, words)` for
-        `WordTags`; a weight `(batch,)`, 0 for the tasks that the text's set is not
+        sets: a label `(batch,)`, int32 or float32; or `{"tags", "scored"}` `(batch,
+        words)` for `WordTags` and `WordClasses`; or `{"heads", "relations", "scored"}`
+        for `WordTree`; a weight `(batch,)`, 0 for the tasks that the text's set is not
         labelled for.
 
     Raises:
@@ -179,7 +215,8 @@ class _Cut:
 
     Attributes:
         pieces: What `WordPieces.pieces` returns.
-        labels: `{task: (texts,), or ragged (texts, words, 2) of tag and scored}`.
+        labels: `{task: (texts,), or ragged (texts, words, n)}`, `n` columns as
+            `_COLUMNS` has them.
         weights: `{task: (texts,)}`, 1 where a text is labelled for it, else 0.
         lengths: Pieces of each text.
         rows: `{set: its texts}`.
@@ -216,33 +253,69 @@ class _Cut:
         return cls(pieces, labels, weights, pieces["ids"].row_lengths().numpy(), rows)
 
 
+# What there is of each word, by the number of columns.
+_COLUMNS = {2: ("tags", "scored"), 3: ("heads", "relations", "scored")}
+
+
 def _joined_labels(found: Sequence[Any], starts: tf.RaggedTensor) -> Any:
     """Return labels as a tensor, those that are None as 0 or, for words, as -1."""
-    if not any(isinstance(one, WordTags) for one in found):
-        return tf.constant([0 if one is None else int(one) for one in found], tf.int32)
+    known = [one for one in found if one is not None]
+    if not any(isinstance(one, WordTags | WordClasses | WordTree) for one in known):
+        dtype = tf.float32 if any(isinstance(x, float) for x in known) else tf.int32
+        return tf.constant([0 if one is None else one for one in found], dtype)
+    columns = 3 if isinstance(known[0], WordTree) else 2
     splits, places = starts.row_splits.numpy(), starts.flat_values.numpy()
-    flat = [np.zeros((0, 2), "int32")]
+    flat = [np.zeros((0, columns), "int32")]
     for number, one in enumerate(found):
         words = places[splits[number] : splits[number + 1]]
-        absent = np.stack([np.full_like(words, -1), np.zeros_like(words)], axis=1)
-        flat.append(absent if one is None else _aligned(words, one))
+        absent = np.full((len(words), columns), -1, "int32")
+        absent[:, -1] = 0
+        flat.append(absent if one is None or not len(words) else _aligned(words, one))
     return starts.with_flat_values(tf.constant(np.concatenate(flat)))
 
 
-def _aligned(starts: np.ndarray, word_tags: WordTags) -> np.ndarray:
-    """Return tag and whether it is scored for each word of the model, `(words, 2)`.
+def _aligned(
+    starts: np.ndarray, label: WordTags | WordClasses | WordTree
+) -> np.ndarray:
+    """Return the label of each word of the model, and whether it is scored.
 
-    A word of the corpus may be several of the model's. The first has its tag; those
-    behind it go on with the entity, `I-` for `B-`, and are not scored.
+    A word of the corpus may be several of the model's. The first has its label; those
+    behind it have the same class, go on with the entity, `I-` for `B-`, or hang on the
+    first, and are not scored.
+
+    Returns:
+        int32 `(words, 2)` or, for a tree, `(words, 3)`.
     """
-    if not len(starts):
-        return np.zeros((0, 2), "int32")
-    owner = np.searchsorted(word_tags.starts, starts, side="right") - 1
-    tags = np.asarray(word_tags.tags, "int32")[owner]
+    owner = np.searchsorted(label.starts, starts, side="right") - 1
     scored = np.diff(owner, prepend=-1) > 0
-    begins = (tags > 0) & (tags % 2 == 1)
-    tags = np.where(begins & ~scored, tags + 1, tags)
-    return np.stack([tags, scored], axis=1).astype("int32")
+    if isinstance(label, WordTree):
+        columns = _aligned_tree(owner, scored, label)
+    elif isinstance(label, WordClasses):
+        columns = [np.asarray(label.classes)[owner]]
+    else:
+        tags = np.asarray(label.tags)[owner]
+        begins = (tags > 0) & (tags % 2 == 1)
+        columns = [np.where(begins & ~scored, tags + 1, tags)]
+    return np.stack([*columns, scored], axis=1).astype("int32")
+
+
+def _aligned_tree(
+    owner: np.ndarray, scored: np.ndarray, tree: WordTree
+) -> list[np.ndarray]:
+    """Return heads and relations of the words of the model."""
+    # Where the first of each word of the corpus is, from 1; -1 where it has none, such
+    # as one that is a control character.
+    first = np.full(len(tree.starts) + 1, -1)
+    first[0] = 0
+    first[owner[scored] + 1] = np.flatnonzero(scored) + 1
+    heads = first[np.asarray(tree.heads)[owner]]
+    relations = np.asarray(tree.relations)[owner]
+    if tree.part < 0:
+        parts = relations_of_parts = -1
+    else:
+        parts, relations_of_parts = first[owner + 1], tree.part
+    heads = np.where(scored, heads, parts)
+    return [heads, np.where(scored, relations, relations_of_parts)]
 
 
 def _examples(rows: range, seed: Sequence[int]) -> tf.data.Dataset:
@@ -316,8 +389,10 @@ def _gather(cut: _Cut, word_pieces: Any) -> Callable:
         for task, all_labels in cut.labels.items():
             found = tf.gather(all_labels, indices)
             if isinstance(found, tf.RaggedTensor):
-                dense = found.to_tensor(-1, shape=tf.stack([size, width, 2]))
-                found = {"tags": dense[..., 0], "scored": dense[..., 1] > 0}
+                names = _COLUMNS[found.shape[-1]]
+                dense = found.to_tensor(-1, shape=tf.stack([size, width, len(names)]))
+                columns = dict(zip(names, tf.unstack(dense, axis=-1), strict=True))
+                found = {**columns, "scored": columns["scored"] > 0}
             labels[task] = found
         weights = {t: tf.gather(all_, indices) for t, all_ in cut.weights.items()}
         return inputs, labels, weights

@@ -10,11 +10,18 @@ from typing import Any, ClassVar
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from mtl_zoo.data import archives
-from mtl_zoo.data.text_batches import LabelledTexts, WordTags, joined
+from mtl_zoo.data import archives, conllu
+from mtl_zoo.data.text_batches import (
+    LabelledTexts,
+    WordClasses,
+    WordTags,
+    WordTree,
+    joined,
+)
 from mtl_zoo.entities import tag_names
+from mtl_zoo.text_pairs import paired
 
-__all__ = ["TextSet", "labelled", "retagged"]
+__all__ = ["TextSet", "labelled", "retagged", "shorter"]
 
 
 class TextSet(tfds.core.GeneratorBasedBuilder):
@@ -77,6 +84,27 @@ def tagged_words(tags: Iterable[str]) -> dict[str, Any]:
     }
 
 
+def parsed_words(upos: Iterable[str], relations: Iterable[str]) -> dict[str, Any]:
+    """Return the features of a sentence with parts of speech and a tree."""
+    sequence, label = tfds.features.Sequence, tfds.features.ClassLabel
+    return {
+        "words": sequence(tfds.features.Text()),
+        "upos": sequence(label(names=list(upos))),
+        "heads": sequence(tf.int64),
+        "relations": sequence(label(names=list(relations))),
+    }
+
+
+def parsed(sentence: conllu.Sentence) -> dict[str, list]:
+    """Return the example of a sentence, for `parsed_words`."""
+    return {
+        "words": list(sentence.words),
+        "upos": list(sentence.upos),
+        "heads": list(sentence.heads),
+        "relations": list(sentence.relations),
+    }
+
+
 def load(
     builder: type[TextSet], split: str, data_dir: str | os.PathLike | None
 ) -> tf.data.Dataset:
@@ -94,8 +122,10 @@ def labelled(dataset: tf.data.Dataset, labels: Mapping[str, str]) -> LabelledTex
     """Return the examples of a dataset as texts with labels.
 
     Args:
-        dataset: Examples with `words`, or else with `text`.
-        labels: `{task: feature}`; `"tags"` are those of the words.
+        dataset: Examples with `words`, with `text`, or with `first` and `second`,
+            which become a pair (`mtl_zoo.text_pairs`).
+        labels: `{task: feature}`; `"tags"` (of entities) and `"upos"` are those of the
+            words, `"tree"` stands for `heads` and `relations`.
 
     Example:
         >>> data = tf.data.Dataset.from_tensors({"text": "fine", "label": 1})
@@ -105,15 +135,58 @@ def labelled(dataset: tf.data.Dataset, labels: Mapping[str, str]) -> LabelledTex
     texts: list[str] = []
     found: dict[str, list] = {task: [] for task in labels}
     for example in dataset.as_numpy_iterator():
+        starts: Sequence[int] = ()
         if "words" in example:
             words = [word.decode("utf-8") for word in example["words"]]
-            text, tags = joined(words, [int(tag) for tag in example["tags"]])
+            text, tags = joined(words, [0] * len(words))
+            starts = tags.starts
+        elif "first" in example:
+            text = paired(*(example[n].decode("utf-8") for n in ("first", "second")))
         else:
-            text, tags = example["text"].decode("utf-8"), None
+            text = example["text"].decode("utf-8")
         texts.append(text)
         for task, feature in labels.items():
-            found[task].append(tags if feature == "tags" else int(example[feature]))
+            found[task].append(_label(example, feature, starts))
     return LabelledTexts(texts, found)
+
+
+def _label(example: Mapping[str, Any], feature: str, starts: Sequence[int]) -> Any:
+    """Return the label of an example whose words begin at `starts`."""
+    if feature == "tree":
+        heads, relations = (
+            tuple(int(x) for x in example[name]) for name in ("heads", "relations")
+        )
+        part = conllu.RELATIONS.index("goeswith")
+        return WordTree(starts, heads, relations, part)
+    value = example[feature]
+    if value.ndim:
+        numbers = tuple(int(x) for x in value)
+        kind = WordTags if feature == "tags" else WordClasses
+        return kind(starts, numbers)
+    return float(value) if value.dtype.kind == "f" else int(value)
+
+
+def shorter(texts: LabelledTexts, words: int) -> LabelledTexts:
+    """Return the texts that have at most so many words, split at blanks.
+
+    Such as for training, where the few long ones cost the most.
+
+    Args:
+        texts: Texts with labels.
+        words: The number.
+
+    Raises:
+        ValueError: When none is left.
+
+    Example:
+        >>> shorter(LabelledTexts(["a b c", "d"], {"x": [1, 2]}), 2)
+        LabelledTexts(texts=['d'], labels={'x': [2]})
+    """
+    kept = [i for i, text in enumerate(texts.texts) if len(text.split()) <= words]
+    return LabelledTexts(
+        [texts.texts[i] for i in kept],
+        {task: [found[i] for i in kept] for task, found in texts.labels.items()},
+    )
 
 
 def retagged(

@@ -11,6 +11,7 @@ from mtl_zoo.evaluation.foreground_iou import ForegroundIoU
 from mtl_zoo.evaluation.heat_map import draw_correlations
 from mtl_zoo.evaluation.macro_f1 import MacroF1
 from mtl_zoo.evaluation.mean_box_iou import MeanBoxIoU
+from mtl_zoo.evaluation.pearson import Pearson
 from mtl_zoo.evaluation.pictures import (
     draw_boxes,
     draw_mask,
@@ -23,6 +24,7 @@ from mtl_zoo.evaluation.sharing import draw_sharing
 from mtl_zoo.evaluation.tables import tables
 from mtl_zoo.evaluation.thresholds import choose_thresholds
 from mtl_zoo.evaluation.two_class_auc import TwoClassAUC
+from mtl_zoo.evaluation.word_accuracy import WordAccuracy
 
 __all__ = [
     "CONVENTIONS",
@@ -34,7 +36,9 @@ __all__ = [
     "ForegroundIoU",
     "MacroF1",
     "MeanBoxIoU",
+    "Pearson",
     "TwoClassAUC",
+    "WordAccuracy",
     "check_metrics",
     "choose_thresholds",
     "cost",

@@ -200,21 +200,22 @@ def prepared(model: MultiTaskModel, inputs: dict) -> dict:
 def with_names(model: MultiTaskModel, decoded: Mapping[str, Any]) -> dict[str, Any]:
     """Return decoded outputs with class names beside the numbers.
 
-    `name` beside `label` and `names` beside `labels`, strings; empty where the label
-    is -1.
+    `name` beside `label`, and `names` beside `labels` and `relations`, strings; empty
+    where the number is -1.
     """
     found = {}
     for task, values in decoded.items():
         found[task] = values
-        class_names = getattr(model.task(task).head, "class_names", None)
-        if not class_names or not isinstance(values, Mapping):
-            continue
-        table = tf.constant(["", *class_names])
-        found[task] = dict(values)
-        for numbers, names in (("label", "name"), ("labels", "names")):
-            if numbers in values:
+        for numbers, names, of_head in (
+            ("label", "name", "class_names"),
+            ("labels", "names", "class_names"),
+            ("relations", "names", "relation_names"),
+        ):
+            known = getattr(model.task(task).head, of_head, None)
+            if known and isinstance(values, Mapping) and numbers in values:
                 index = tf.cast(values[numbers], tf.int32) + 1
-                found[task][names] = tf.gather(table, index)
+                given = tf.gather(tf.constant(["", *known]), index)
+                found[task] = {**found[task], names: given}
     return found
 
 

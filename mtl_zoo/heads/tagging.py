@@ -137,7 +137,7 @@ class Tagging(Head):
         """Returns the scores, and where the words are."""
         words = self.select(features, self.feature)
         if self.cases:
-            written = _written(
+            written = written_cases(
                 self.select(features, "cases"), is_word(features), words.dtype
             )
             hidden = self.hidden(ops.concatenate([words, written], axis=-1))
@@ -224,7 +224,7 @@ def _allowed(types: int) -> tuple[np.ndarray, np.ndarray]:
     return pairs.astype("float32"), np.where(inside, _NEVER, 0.0).astype("float32")
 
 
-def _written(cases: Any, mask: Any, dtype: str) -> Any:
+def written_cases(cases: Any, mask: Any, dtype: str) -> Any:
     """Return the cases of each word, its neighbours and its text, one-hot.
 
     Args:

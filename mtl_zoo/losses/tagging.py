@@ -13,7 +13,9 @@ from mtl_zoo import linear_chain
 
 @keras.saving.register_keras_serializable(package="mtl_zoo")
 class Tags(keras.losses.Loss):
-    """Negative log-likelihood of the words' tags, for `heads.Tagging`.
+    """Negative log-likelihood of the words' tags or classes.
+
+    For `heads.Tagging` and `heads.WordClassification`.
 
     Where the raw output has `transitions`, that is the likelihood of the sequence under
     the conditional random field, `log Z - score(tags)` (Lample et al., 2016, equation

@@ -4,6 +4,7 @@ from mtl_zoo.training.adaptive_sharing import AdaptiveSharing
 from mtl_zoo.training.affinity import InterTaskAffinity
 from mtl_zoo.training.balancing_diagnostics import BalancingDiagnostics
 from mtl_zoo.training.early_stopping import DeltaMEarlyStopping
+from mtl_zoo.training.fade import Fade
 from mtl_zoo.training.fit import fit
 from mtl_zoo.training.flags import config_from_flags, define_flags, main
 from mtl_zoo.training.nan_guard import (
@@ -24,6 +25,7 @@ __all__ = [
     "AdaptiveSharing",
     "BalancingDiagnostics",
     "DeltaMEarlyStopping",
+    "Fade",
     "InterTaskAffinity",
     "NonFiniteError",
     "NonFiniteLossError",

@@ -47,13 +47,15 @@ def fit(
         patience: Validations without improvement after which training stops. Defaults
             to `None`: it never stops early, but still ends with the best weights.
         validation_freq: Epochs between validations. Defaults to `1`.
-        callbacks: Further callbacks.
+        callbacks: Further callbacks. The state of those that have one (`get_state`)
+            belongs to the run.
         verbose: As in Keras `fit`.
 
     Returns:
         The history, `{name in the logs: one value an epoch}`.
     """
     stop = DeltaMEarlyStopping(patience=epochs if patience is None else patience)
+    stateful = [one for one in callbacks if hasattr(one, "get_state")]
     history = model.fit(
         data,
         validation_data=validation,
@@ -67,7 +69,7 @@ def fit(
             stop,
             *callbacks,
             keras.callbacks.TensorBoard(Path(workdir) / "logs"),
-            Resume(Path(workdir) / "checkpoints", callbacks=[stop]),
+            Resume(Path(workdir) / "checkpoints", callbacks=[stop, *stateful]),
         ],
     )
     return history.history

@@ -63,8 +63,9 @@ def study(
             single-task models.
 
     Returns:
-        The content of `metrics.json`; see `mtl_zoo.evaluation.report`. Where all tasks
-        have the same first metric, with its mean over the tasks.
+        The content of `metrics.json`; see `mtl_zoo.evaluation.report`. Where all
+        `tasks` have the same first metric, with its mean over them. Other tasks that
+        `run` reports, such as auxiliary ones, stand there and count in no mean.
 
     Raises:
         ValueError: When a variant has the name of another kind of run, or a folder
@@ -108,7 +109,8 @@ def study(
             **cost(together_model, alone_models, example),
         },
     }
-    if means := _means({**tested, SINGLE_TASK: single}, metrics["results"]):
+    every = {**tested, SINGLE_TASK: single}
+    if means := _means(_only(every, tasks), metrics["results"]):
         metrics["mean_over_tasks"] = means
     if variants:
         metrics["variants"] = {name: {"delta_m": deltas[name]} for name in variants}
@@ -154,6 +156,16 @@ def _delta_m(
         )
         for convention in CONVENTIONS
         if convention != "relative_to_start"
+    }
+
+
+def _only(
+    runs: Mapping[str, list[dict]], tasks: Sequence[str]
+) -> dict[str, list[dict]]:
+    """Return the results of these tasks: others, such as auxiliary ones, are none."""
+    return {
+        name: [{t: found for t, found in one.items() if t in tasks} for one in done]
+        for name, done in runs.items()
     }
 
 

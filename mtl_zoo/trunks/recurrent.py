@@ -20,6 +20,7 @@ def bilstm(
     units: int = 100,
     dropout: float = 0.2,
     piece_dropout: float = 0.0,
+    pairs: bool = False,
     name: str = "bilstm",
 ) -> Trunk:
     """Return a trunk of bidirectional LSTMs, strings in, one stage a layer.
@@ -35,6 +36,7 @@ def bilstm(
         units: Of each direction. Defaults to `100`.
         dropout: Rate of the dropout on the inputs of each LSTM. Defaults to `0.2`.
         piece_dropout: See `TokenEmbeddings`. Defaults to `0.0`.
+        pairs: See `TextFeatures`. Defaults to `False`.
         name: Name of the trunk. Defaults to `"bilstm"`.
 
     Returns:
@@ -71,7 +73,10 @@ def bilstm(
     for number in range(1, layers + 1):
         stages[f"lstm_{number}"] = BiLSTM(units, dropout, name=f"lstm_{number}")
     return Trunk(
-        stages, neck=TextFeatures(name="text_features"), prepare=word_pieces, name=name
+        stages,
+        neck=TextFeatures(pairs=pairs, name="text_features"),
+        prepare=word_pieces,
+        name=name,
     )
 
 

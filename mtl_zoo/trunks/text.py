@@ -30,6 +30,7 @@ def from_text_backbone(
     freeze_table: bool = False,
     piece_dropout: float = 0.0,
     word_layer: int | None = None,
+    pairs: bool = False,
     name: str | None = None,
 ) -> Trunk:
     """Cut an encoder of BERT's family into stages, strings in.
@@ -56,6 +57,7 @@ def from_text_backbone(
         piece_dropout: See `TokenEmbeddings`. Defaults to `0.0`.
         word_layer: The encoder layer, from 1, whose states the words have; see
             `TextFeatures`. Defaults to the last.
+        pairs: See `TextFeatures`. Defaults to `False`.
         name: Name of the trunk. Defaults to that of the backbone.
 
     Returns:
@@ -136,6 +138,7 @@ def from_text_backbone(
         stages,
         neck=TextFeatures(
             words_from=None if word_layer is None else f"layer_{word_layer}",
+            pairs=pairs,
             name="text_features",
         ),
         prepare=prepare,

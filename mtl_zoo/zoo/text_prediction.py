@@ -65,6 +65,7 @@ def coloured(prediction: Mapping[str, Any]) -> str:
         for found in prediction.values()
         if isinstance(found, list)
         for entity in found
+        if "type" in entity
     ]
     for entity, colour in sorted(marks, key=lambda m: m[0]["start"], reverse=True):
         start, end = entity["start"], entity["end"]
@@ -75,14 +76,27 @@ def coloured(prediction: Mapping[str, Any]) -> str:
         )
     lines = [text]
     for task, found in prediction.items():
-        if isinstance(found, Mapping) and "probabilities" in found:
+        if isinstance(found, Mapping) and "label" in found:
             colour = _COLOURS[_number(found["label"]) % len(_COLOURS)]
             chance = found["probabilities"][found["label"]]
             lines.append(
                 f"  {_FAINT}{task}{_RESET} {_BOLD}{colour}{found['label']}{_RESET} "
                 f"{chance:.2f}"
             )
+        elif isinstance(found, Mapping) and isinstance(found.get("value"), float):
+            value = f"{_BOLD}{found['value']:.2f}{_RESET}"
+            lines.append(f"  {_FAINT}{task}{_RESET} {value}")
+        elif isinstance(found, list) and found and "type" not in found[0]:
+            words = " ".join(map(_word, found))
+            lines.append(f"  {_FAINT}{task}{_RESET} {words}")
     return "\n".join(lines)
+
+
+def _word(word: Mapping[str, Any]) -> str:
+    """Return a word with its class, or with its head and relation."""
+    head = f"{word['head']}:" if "head" in word else ""
+    text = _printable(word["text"])
+    return f"{text}{_FAINT}/{head}{word.get('label', word.get('relation'))}{_RESET}"
 
 
 def _texts_of(content: bytes, whole: bool) -> list[bytes]:

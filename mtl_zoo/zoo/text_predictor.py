@@ -63,8 +63,10 @@ class TextPredictor:
         Returns:
             `{"text": ..., task: ...}` for each: for a classification `{"label": name,
             "probabilities": {name: ...}}`; for a tagging `[{"start", "end", "type",
-            "score", "text"}]`, in characters of the text, the end exclusive; else the
-            numbers that the head decodes.
+            "score", "text"}]`, in characters of the text, the end exclusive; for word
+            classes the same of each word, with `label` for `type`; for a tree of each
+            word, with `head`, the number of a word from 1 or 0 for the root, and
+            `relation`; else the numbers that the head decodes.
 
         Raises:
             ValueError: When a text is too long.
@@ -90,24 +92,30 @@ class TextPredictor:
 
     def _told(self, task: str, text: str, found: Mapping[str, Any]) -> Any:
         if "starts" in found:
+            # Entities are counted; what is not is one a word.
+            kind = "relation" if "heads" in found else "label"
+            kind = "type" if "count" in found else kind
+            heads = found.get("heads", found["starts"])
             return [
                 {
                     "start": int(start),
                     "end": int(end),
-                    "type": name.decode("utf-8"),
+                    **({"head": int(head)} if "heads" in found else {}),
+                    kind: name.decode("utf-8"),
                     "score": _rounded(score),
                     "text": text[start:end],
                 }
-                for start, end, name, score in zip(
+                for start, end, head, name, score in zip(
                     found["starts"],
                     found["ends"],
+                    heads,
                     found["names"],
                     found["scores"],
                     strict=True,
                 )
-                if start >= 0
+                if end > start
             ]
-        if "probabilities" in found:
+        if "probabilities" in found and "label" in found:
             chances = [_rounded(p) for p in found["probabilities"]]
             names = self.class_names.get(task, [str(i) for i in range(len(chances))])
             return {

@@ -28,6 +28,8 @@ def of(name: str, names: tuple[str, ...] = NAMES, **kwargs):
         kwargs = {"progress_on": "same batch", **kwargs}
     if name == "Scheduled":
         kwargs = {"schedules": {n: ramp if i else 1.0 for i, n in enumerate(names)}}
+    if name == "GradientSimilarity":  # the first in the alphabet is the main task
+        kwargs = {"auxiliary": sorted(names)[1:], **kwargs}
     if name in ("RLW", "PCGrad", "GradVac", "GradDrop"):
         kwargs = {"seed": 3, **kwargs}
     return getattr(mtl.balancing, name)(**kwargs)

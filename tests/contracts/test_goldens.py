@@ -72,6 +72,8 @@ GOLDENS = {
         "DependencyParsing": lambda: mtl.heads.DependencyParsing(
             ["root", "obj"], arc_units=4, relation_units=3
         ),
+        "Rating": lambda: mtl.heads.Rating(1, 5, feature="stride_8"),
+        "WordClassification": lambda: mtl.heads.WordClassification(["NOUN", "VERB"]),
         "Ordinal": lambda: mtl.heads.Ordinal(3, class_names=["low", "mid", "high"]),
         "Tagging": lambda: tiny_text.tasks()[1].head,
     },
@@ -79,6 +81,7 @@ GOLDENS = {
         "BoxDetection": lambda: mtl.losses.BoxDetection(box_weight=3.0),
         "Dependencies": lambda: mtl.losses.Dependencies(),
         "OrderedClasses": lambda: mtl.losses.OrderedClasses(),
+        "Ratings": lambda: mtl.losses.Ratings(1),
         "Tags": lambda: mtl.losses.Tags(),
     },
     "balancing": {name: lambda name=name: methods.of(name) for name in methods.ALL},
@@ -102,6 +105,8 @@ GOLDENS = {
         ),
     },
     "evaluation": {
+        "Pearson": lambda: mtl.evaluation.Pearson(),
+        "WordAccuracy": lambda: mtl.evaluation.WordAccuracy(),
         "UAS": lambda: mtl.evaluation.UAS(),
         "LAS": lambda: mtl.evaluation.LAS(["root", "obj", "nsubj:pass"]),
         "EntityF1": lambda: mtl.evaluation.EntityF1(),

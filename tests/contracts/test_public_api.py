@@ -16,6 +16,7 @@ PUBLIC = [
     "priors",
     "heads",
     "losses",
+    "auxiliary",
     "balancing",
     "training",
     "evaluation",

@@ -6,13 +6,13 @@ import pytest
 
 from mtl_zoo.data import gum
 
-HEADER = "# newdoc id = GUM_{genre}_x\n# sent_id = 1\n"
+HEADER = "# newdoc id = GUM_{genre}_x\n# sent_id = 1\n# s_type = frag\n"
 
 
 def sentence(*tokens):
     """Lines of CoNLL-U of `(word, tag, head, entity brackets)`, heads from 1."""
     return "\n".join(
-        f"{i}\t{word}\t_\t_\t{tag}\t_\t{head}\t_\t_\t"
+        f"{i}\t{word}\t_\tX\t{tag}\t_\t{head}\tdep\t_\t"
         + (f"Entity={brackets}" if brackets else "_")
         for i, (word, tag, head, brackets) in enumerate(tokens, 1)
     )
@@ -24,7 +24,7 @@ def mention(kind, number=1):
 
 def names(*tokens):
     lines = sentence(*tokens).split("\n")
-    return gum._tags([gum._Token.of(line) for line in lines])
+    return gum._tags([gum._Token.of(line.split("\t")) for line in lines])
 
 
 def test_proper_nouns_around_the_head_without_title():
@@ -74,6 +74,9 @@ def test_open_genres_alone(tmp_path):
     rows = list(gum.load("train", tmp_path).as_numpy_iterator())
     assert [row["words"].tolist() for row in rows] == [[b"bio"], [b"news"]]
     assert [[gum.TAGS[t] for t in row["tags"]] for row in rows] == [["B-PER"]] * 2
+    assert [row["heads"].tolist() for row in rows] == [[0]] * 2
+    assert {gum.SENTENCE_TYPES[row["sentence_type"]] for row in rows} == {"frag"}
+    assert [gum.UPOS[i] for row in rows for i in row["upos"]] == ["X", "X"]
 
 
 def test_counts_of_the_corpus(real_data):

@@ -36,6 +36,9 @@ def drawn(rule, count, seed=0):
         (sampling.Proportional(SIZES), 5, [0.9, 0.1]),
         (sampling.Temperature(SIZES, 2.0), 5, [0.75, 0.25]),  # 30 : 10
         (sampling.RoundRobin(), 5, [0.0, 1.0]),
+        (sampling.Blocks(3), 2, [1.0, 0.0]),
+        (sampling.Blocks(3), 5, [0.0, 1.0]),
+        (sampling.Blocks(3), 6, [1.0, 0.0]),
         (sampling.Annealed(SIZES, epochs=3, per_epoch=10), 9, [0.9, 0.1]),
         (
             sampling.Annealed(SIZES, epochs=3, per_epoch=10),
@@ -123,6 +126,7 @@ def test_a_new_process_goes_on_exactly(tmp_path):
         (lambda: sampling.Proportional({}), "above 0"),
         (lambda: sampling.Temperature(SIZES, 0), "above 0"),
         (lambda: sampling.Annealed(SIZES, epochs=1, per_epoch=5), "at least 2 epochs"),
+        (lambda: sampling.Blocks(0), "at least 1 position"),
         (lambda: sampling.mix({}, sampling.Uniform(), 0), "at least one stream"),
         (
             lambda: sampling.mix(

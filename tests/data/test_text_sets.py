@@ -8,24 +8,30 @@ import tensorflow as tf
 from mtl_zoo.data import (
     archives,
     btc,
+    conll2000,
     conll2003,
     fdu_mtl,
     gum,
     nlu_eval,
     sentence_polarity,
+    sick,
     sst,
     text_sets,
+    ud_ewt,
     wnut17,
 )
 
 SETS = {
     "btc": btc,
+    "conll2000": conll2000,
     "conll2003": conll2003,
     "fdu_mtl": fdu_mtl,
     "gum": gum,
     "nlu_eval": nlu_eval,
     "sentence_polarity": sentence_polarity,
+    "sick": sick,
     "sst": sst,
+    "ud_ewt": ud_ewt,
     "wnut17": wnut17,
 }
 

@@ -19,6 +19,7 @@ from absl import flags as absl_flags
 import mtl_zoo as mtl
 from mtl_zoo import evaluation
 from mtl_zoo.data import adult, multi_mnist, nuclei, pets, sampling, text_batches
+from tests.test_spanning_tree import is_tree
 from tests.zoo import tiny_text
 
 FOLDER = Path(__file__).parents[2] / "recipes"
@@ -224,6 +225,47 @@ def test_nuclei_mtan_trains_and_is_measured(real_data):
     assert alone.count_params() < shared.count_params() < model.count_params()
 
 
+@pytest.mark.parametrize("changes", [{}, {"others": False}, {"single_task": "det"}])
+def test_auxiliary_nuclei_trains_and_is_measured(real_data, changes):
+    folder = real_data("dsb2018_nuclei")
+    recipe = load("auxiliary_nuclei")
+    config = recipe.Config(
+        tiny=True, data_dir=str(folder), image_size=64, batch_size=2, share=0.05
+    )
+    config = dataclasses.replace(config, **changes)
+    data = recipe.training_batches(config)
+    images, labels, weights = next(iter(data))
+    outlines = () if config.single_task else recipe.OUTLINES
+    assert set(labels) == set(weights) == {"det", *outlines}
+    expected = [1, 1, 0, 0] if outlines and config.others else [1, 1]
+    np.testing.assert_array_equal(weights["det"], expected)
+    assert images.shape[0] == len(expected)
+    model = recipe.build_model(config)
+    assert model.main_tasks == recipe.TASKS
+    model.compile(keras.optimizers.SGD(1e-3), run_eagerly=True)
+    history = model.fit(data.take(1), verbose=0).history
+    assert np.isfinite(list(history.values())).all()
+    result = recipe.evaluate(model, config)
+    directions = {"det": evaluation.directions(model)["det"]}
+    assert_documented_form(result, directions, recipe.TASKS)
+
+
+def test_auxiliary_nuclei_keeps_the_boxes_of_other_images_for_each_seed(real_data):
+    folder = str(real_data("dsb2018_nuclei"))
+    recipe = load("auxiliary_nuclei")
+    kept = {}
+    for share in (0.05, 0.25, 1.0):
+        for seed in range(4):
+            config = recipe.Config(share=share, seed=seed)
+            ids = nuclei.example_ids(recipe.with_boxes(config), folder)
+            assert len(set(ids)) == len(ids)
+            assert abs(len(ids) - share * 465) <= 2
+            kept[share, seed] = set(ids)
+    for seed in range(4):
+        assert kept[0.05, seed] < kept[0.25, seed] < kept[1.0, seed]
+    assert not kept[0.05, 0] & kept[0.05, 1]
+
+
 def test_pets_cross_stitch_starts_from_single_tasks(real_data, tmp_path):
     folder = real_data("oxford_pet_subset")
     recipe = load("pets_cross_stitch")
@@ -332,6 +374,60 @@ def test_fdu_mtl_has_clean_splits(real_data, name):
         assert not seen & {row["text"] for row in recipe.rows(split, folder)}
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"fade": "linear", "gate": True}, {"single_task": "sentiment"}],
+    ids=["hints", "fading_and_gated", "alone"],
+)
+def test_auxiliary_sentiment_gives_a_study_what_it_needs(real_data, tmp_path, changes):
+    folder = real_data("fdu_mtl")
+    recipe = load("auxiliary_sentiment")
+    config = recipe.Config(
+        tiny=True,
+        data_dir=str(folder),
+        workdir=str(tmp_path),
+        terms=500,
+        share=0.05,
+        **changes,
+    )
+    result = recipe.run(config)
+    assert_documented_form(result["test"], result["directions"], recipe.TASKS)
+    model = mtl.load(tmp_path / "model.keras", compile=True)
+    hints = () if config.single_task else recipe.HINTS
+    assert model.task_names == (*recipe.TASKS, *hints)
+    assert model.main_tasks == recipe.TASKS
+    assert_close(recipe.evaluate(model, config), result["test"])
+
+
+def test_auxiliary_sentiment_hides_what_it_asks_for(real_data):
+    folder = str(real_data("fdu_mtl"))
+    recipe = load("auxiliary_sentiment")
+    config = recipe.Config(data_dir=folder, tiny=True, terms=500, share=0.05)
+    sizes = [
+        len(recipe.labelled(dataclasses.replace(config, share=share)).texts)
+        for share in (0.01, 0.05, 1.0)
+    ]
+    assert sizes == [round(share * sizes[-1]) for share in (0.01, 0.05, 1.0)]
+    test = recipe.reviews_of("test", folder)
+    assert len(test.texts) == 5_841
+    assert not set(test.texts) & set(recipe.reviews_of("train", folder).texts)
+    words = set().union(*(hint.words for hint in recipe.hints_of(config)))
+    known = {"bad", "great", "love", "waste", "not"}
+    assert len(words) == 2 * config.words and words & known
+    terms = list(recipe.weighted_terms(config.terms, folder).weights)
+    asked_for = [number for number, term in enumerate(terms) if term in words]
+    inputs, labels, weights = next(iter(recipe.training_batches(config)))
+    size = config.batch_size
+    assert inputs[:size].numpy()[:, asked_for].any()
+    assert not inputs[size:].numpy()[:, asked_for].any()
+    for name, known_rows in (
+        ("sentiment", [1] * size + [0] * size),
+        ("praise", [0] * size + [1] * size),
+    ):
+        np.testing.assert_array_equal(weights[name], known_rows)
+        assert set(labels[name].numpy()[np.array(known_rows) > 0]) == {0, 1}
+
+
 def test_multi_mnist_trains_and_is_measured(real_data):
     folder = real_data("mnist_t10k")
     recipe = load("multi_mnist_balancing")
@@ -369,7 +465,11 @@ def test_multi_mnist_has_every_method_of_balancing():
     recipe = load("multi_mnist_balancing")
     balancing = mtl.balancing
     bases = {balancing.Balancing, balancing.LossBalancing, balancing.GradientBalancing}
-    need_arguments = {balancing.Fixed, balancing.Scheduled}
+    need_arguments = {
+        balancing.Fixed,
+        balancing.Scheduled,
+        balancing.GradientSimilarity,
+    }
     public = [getattr(balancing, name) for name in balancing.__all__]
     methods = {t for t in public if isinstance(t, type)} - bases - need_arguments
     made = [make() for make in recipe.METHODS.values()]
@@ -521,6 +621,64 @@ def test_texts_train_and_are_measured(real_data, preset, name, archives):
         recipe.Config(single_task=recipe.TASKS[-1], preset=preset, **options)
     )
     assert alone.task_names == (recipe.TASKS[-1],)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "architecture"),
+    [
+        ("joint_many_task", {}, "JointManyTask"),
+        ("joint_many_task", {"trunk": "bilstm"}, "JointManyTask"),
+        ("joint_many_task", {"single_task": "relatedness"}, "HardSharing"),
+        ("joint_many_task_open", {}, "JointManyTask"),
+        ("joint_many_task_open", {"architecture": "flat"}, "HardSharing"),
+        ("joint_many_task_open", {"single_task": "parse"}, "HardSharing"),
+    ],
+)
+def test_joint_many_task_trains_and_is_measured(
+    real_data, preset, name, changes, architecture
+):
+    recipe = load(name)
+    (folder,) = {real_data(archive) for archive in recipe.LABELS}
+    config = recipe.Config(tiny=True, data_dir=str(folder), preset=preset, **changes)
+    rows = text_batches.training_batches(
+        recipe.load("train", config),
+        recipe.word_pieces(recipe.build_model(config)),
+        batch_size=16,
+        seed=0,
+        sampling=sampling.Uniform(),
+        mixed=True,
+    )
+    model = one_step(recipe, config, rows)
+    assert type(model) is getattr(mtl.architectures, architecture)
+    assert model.task_names == tuple(
+        task for task in recipe.TASKS if config.single_task in ("", task)
+    )
+
+
+def test_joint_many_task_in_turns_gives_a_study_what_it_needs(
+    real_data, preset, tmp_path
+):
+    (folder,) = {real_data(archive) for archive in ("ud_ewt", "conll2000", "sick")}
+    recipe = load("joint_many_task")
+    config = recipe.Config(
+        tiny=True,
+        data_dir=str(folder),
+        preset=preset,
+        workdir=str(tmp_path),
+        order="successive",
+        turns=1,
+    )
+    result = recipe.run(config)
+    assert_documented_form(result["test"], result["directions"], recipe.TASKS)
+    cost = result["cost"]
+    assert cost["forgotten"] == sum(cost[f"forgotten_{t}"] for t in recipe.TASKS)
+    model = mtl.load(tmp_path / "model.keras", compile=True)
+    assert_close(recipe.evaluate(model, config), result["test"])
+    again = recipe.run(config)  # a finished run is read back
+    assert again["cost"] == cost
+    decoded = model.predict_tasks(["Jane saw the film .", "Go !"])["parse"]
+    for heads in np.asarray(decoded["heads"]):
+        assert is_tree(heads[heads >= 0])
 
 
 @pytest.mark.parametrize("changes", [{}, {"single_task": "sentiment"}])

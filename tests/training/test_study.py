@@ -170,6 +170,33 @@ def test_variants_are_compared_with_the_single_tasks(with_variants, folder):
     assert not {"equal", "pcgrad"} & set(metrics["cost"])
 
 
+def test_auxiliary_tasks_count_in_no_mean(tmp_path):
+    """A third task, much worse, with the same metric; it does not train alone."""
+
+    def with_auxiliary(config: Config) -> dict:
+        found = run(config)
+        if not config.single_task:
+            found["test"]["edges"] = {"score": -50.0, "hard": 0.0}
+            found["directions"]["edges"] = {"score": "up", "hard": "up"}
+        return found
+
+    arguments = Config(str(tmp_path)), ["kind", "size"], [0]
+    metrics = training.study(
+        with_auxiliary,
+        *arguments,
+        recipe="fake",
+        split="test",
+        example=np.zeros((1, 6), "float32"),
+    )
+    evaluation.check_metrics(metrics)
+    assert metrics["results"]["multi_task"]["edges"]["score"]["mean"] == -50.0
+    means = metrics["mean_over_tasks"]
+    assert means["multi_task"]["score"]["mean"] == pytest.approx(0.8)
+    gains = [0.8 / 0.5 - 1, 0.8 / 0.4 - 1]
+    delta = metrics["delta_m"]["per_task"]["mean"]
+    assert delta == pytest.approx(100 * np.mean(gains))
+
+
 @pytest.mark.parametrize("name", ["multi_task", "single_task", "kind"])
 def test_variants_have_names_of_their_own(folder, name):
     with pytest.raises(ValueError, match=rf"another name than.*Received: \['{name}'\]"):

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 import mtl_zoo as mtl
+from mtl_zoo.text_pairs import paired
 from mtl_zoo.trunks import from_text_backbone, from_text_preset, minilm_l6
 from mtl_zoo.trunks.frozen_table import FrozenTable
 from tests.zoo import tiny_text
@@ -113,6 +114,29 @@ def test_words_of_an_earlier_layer(tmp_path):
         from_text_backbone(
             backbone(), tiny_text.tokenizer(), sequence_length=64, word_layer=3
         )
+
+
+def test_features_of_pairs_by_hand():
+    """Of one window, of several, and of a text that is alone."""
+    trunk = tiny_text.trunk(pairs=True)
+    long = " ".join(["film good oslo"] * 6)
+    inputs = trunk.prepare([paired("good film", "bad film"), paired(long, "bad"), "a"])
+    features = trunk(inputs)
+    states, owner = features["layer_2"].numpy(), inputs["window_text"].numpy()
+    mask, second = inputs["padding_mask"].numpy(), inputs["segment_ids"].numpy()
+    assert (owner == 1).sum() > 1 and not second[owner == 2].any()
+    for row in range(3):
+        of_row = states[owner == row]
+        first_of, second_of = (
+            (mask[owner == row] == 1) & (second[owner == row] == one) for one in (0, 1)
+        )
+        a = of_row[first_of].mean(0)
+        b = of_row[second_of].mean(0) if second_of.any() else np.zeros_like(a)
+        expected = np.concatenate([features["sentence"][row], abs(a - b), a * b])
+        np.testing.assert_allclose(features["pair"][row], expected, atol=1e-5)
+    config = keras.saving.serialize_keras_object(trunk)
+    assert keras.saving.deserialize_keras_object(config).neck.pairs
+    assert "pair" not in tiny_text.trunk()(inputs)
 
 
 def test_saved_and_loaded(tmp_path):
