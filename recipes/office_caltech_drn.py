@@ -8,7 +8,8 @@ before its classifier, related too. `--compare` also trains each domain alone, a
 of them in other ways: pooled as one task; sharing the layer; that with a plain L2
 prior; and with the trace norm of the domains' weights.
 
-The inputs are histograms of SURF words, or with `--inputs=images` what a frozen
+The inputs are histograms of SURF words, in training with half of each image's words,
+drawn anew each time; or with `--inputs=images` what a frozen
 EfficientNet-Lite0 makes of the images, computed once; `--fine_tune=EPOCHS` trains that
 too, after the layers on it.
 
