@@ -102,7 +102,6 @@ class Classification(Head):
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
-        serialize = keras.regularizers.serialize
         penalty = self.kernel_regularizer
         return {
             **super().get_config(),
@@ -110,5 +109,5 @@ class Classification(Head):
             "feature": self.feature,
             "dropout": self.dropout,
             "class_names": self.class_names,
-            **({} if penalty is None else {"kernel_regularizer": serialize(penalty)}),
+            "kernel_regularizer": penalty and keras.regularizers.serialize(penalty),
         }

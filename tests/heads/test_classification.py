@@ -42,4 +42,3 @@ def test_penalty_on_the_kernel_is_kept():
         one({"x": ops.ones((1, 3))})
         kernel = np.asarray(one.output_kernel)
         np.testing.assert_allclose(sum(one.losses), 0.5 * np.sum(kernel**2), rtol=1e-6)
-    assert "kernel_regularizer" not in Classification(2).get_config()
