@@ -37,9 +37,6 @@ class Branched(OwnNecks):
             Defaults to `True`.
         name: Optional name of the model.
 
-    Attributes:
-        groups: The groups of every stage.
-
     Raises:
         TypeError: When `trunk` is no `Trunk`.
         ValueError: When groups are no partition of the tasks, or join what has parted.
