@@ -30,7 +30,7 @@ half (1 / 16 is chance); `domain_accuracy_at_start` is the same before training.
     python recipes/fdu_mtl_adversarial.py --validation --strength=0  # no test labels
     python recipes/fdu_mtl_adversarial.py --tiny                     # to try it
 
-Results, time and device: none yet.
+Results, time and device: recipes/results/fdu_mtl_adversarial.json.
 """
 
 from __future__ import annotations
